@@ -1,0 +1,94 @@
+package request
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net/url"
+	"time"
+)
+
+// maxCertificatePEM bounds the PEM text of a client certificate, in bytes.
+const maxCertificatePEM = 64 << 10
+
+// ErrCertificate is returned for a client certificate that cannot be read.
+var ErrCertificate = errors.New("client certificate cannot be read")
+
+// Certificate is a client's TLS certificate, verified by the gateway.
+type Certificate struct {
+	// Subject is the distinguished name in RFC 2253 form.
+	Subject string
+	// URIs, DNSNames and Emails are all subject alternative names, by kind.
+	URIs, DNSNames, Emails []string
+	// NotBefore and NotAfter bound the validity.
+	NotBefore, NotAfter time.Time
+	// Thumbprint is the SHA-256 of the DER form (RFC 8705, section 3.1).
+	Thumbprint [sha256.Size]byte
+}
+
+// SANs returns all subject alternative names, URIs first.
+func (c *Certificate) SANs() []string {
+	out := make([]string, 0, len(c.URIs)+len(c.DNSNames)+len(c.Emails))
+	out = append(out, c.URIs...)
+	out = append(out, c.DNSNames...)
+	return append(out, c.Emails...)
+}
+
+// ParseEscapedPEM reads the URL-encoded PEM block that Envoy sends as source.certificate. Exactly one
+// CERTIFICATE block is taken; anything before or after it is an error.
+func ParseEscapedPEM(escaped string) (*Certificate, error) {
+	if len(escaped) > 3*maxCertificatePEM {
+		return nil, ErrCertificate
+	}
+	text, err := url.PathUnescape(escaped)
+	if err != nil || len(text) > maxCertificatePEM {
+		return nil, ErrCertificate
+	}
+	block, rest := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
+		return nil, ErrCertificate
+	}
+	for _, c := range rest {
+		if c != '\n' && c != '\r' && c != ' ' {
+			return nil, ErrCertificate
+		}
+	}
+	return ParseCertificate(block.Bytes)
+}
+
+// ParseCertificate reads a certificate in DER form. Names with control characters are refused: they would
+// reach rules and records.
+func ParseCertificate(der []byte) (*Certificate, error) {
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, ErrCertificate
+	}
+	c := &Certificate{
+		Subject:   leaf.Subject.String(),
+		DNSNames:  leaf.DNSNames,
+		Emails:    leaf.EmailAddresses,
+		NotBefore: leaf.NotBefore,
+		NotAfter:  leaf.NotAfter,
+		// The thumbprint covers the certificate alone, as RFC 8705 says, not the chain.
+		Thumbprint: sha256.Sum256(leaf.Raw),
+	}
+	for _, u := range leaf.URIs {
+		c.URIs = append(c.URIs, u.String())
+	}
+	for _, name := range append(c.SANs(), c.Subject) {
+		if hasControl(name) {
+			return nil, ErrCertificate
+		}
+	}
+	return c, nil
+}
+
+func hasControl(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x20 || s[i] == 0x7f {
+			return true
+		}
+	}
+	return false
+}

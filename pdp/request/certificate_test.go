@@ -1,0 +1,126 @@
+package request
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// der returns a self-signed certificate of the template.
+func der(t testing.TB, template *x509.Certificate) []byte {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(1)
+	template.NotBefore, template.NotAfter = time.Unix(1700000000, 0), time.Unix(2000000000, 0)
+	out, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func escaped(raw []byte, kind string, headers map[string]string) string {
+	return url.PathEscape(string(pem.EncodeToMemory(&pem.Block{Type: kind, Headers: headers, Bytes: raw})))
+}
+
+func sample() *x509.Certificate {
+	return &x509.Certificate{
+		Subject:        pkix.Name{CommonName: "plain,comma+plus", Organization: []string{"Lab"}},
+		URIs:           []*url.URL{{Scheme: "spiffe", Host: "lab.local", Path: "/a"}, {Scheme: "spiffe", Host: "lab.local", Path: "/b"}},
+		DNSNames:       []string{"orders.local"},
+		EmailAddresses: []string{"a@lab.local"},
+	}
+}
+
+func TestParseEscapedPEM(t *testing.T) {
+	raw := der(t, sample())
+	c, err := ParseEscapedPEM(escaped(raw, "CERTIFICATE", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"spiffe://lab.local/a", "spiffe://lab.local/b", "orders.local", "a@lab.local"}
+	if !slices.Equal(c.SANs(), want) {
+		t.Errorf("SANs = %q, want %q", c.SANs(), want)
+	}
+	if c.Subject != `CN=plain\,comma\+plus,O=Lab` {
+		t.Errorf("Subject = %q", c.Subject)
+	}
+	if c.Thumbprint != sha256.Sum256(raw) || !c.NotAfter.Equal(time.Unix(2000000000, 0)) || !c.NotBefore.Equal(time.Unix(1700000000, 0)) {
+		t.Errorf("certificate = %+v", c)
+	}
+	// SANs is a copy: a caller that appends must not reach the certificate's lists.
+	_ = append(c.SANs()[:1], "forged")
+	if !slices.Equal(c.SANs(), want) {
+		t.Error("SANs shares its memory with the certificate")
+	}
+}
+
+func TestParseEscapedPEMRefuses(t *testing.T) {
+	raw := der(t, sample())
+	good := escaped(raw, "CERTIFICATE", nil)
+	control := sample()
+	control.Subject.CommonName = "root\n\x1b[31m"
+	nul := sample()
+	nul.Subject.CommonName = "root\x00.example.com"
+	for name, text := range map[string]string{
+		"nothing":         "",
+		"no PEM":          "abc",
+		"bad escape":      good + "%zz",
+		"truncated":       good[:len(good)-40],
+		"two blocks":      good + good,
+		"text behind":     good + "abc",
+		"other block":     escaped(raw, "PUBLIC KEY", nil),
+		"PEM headers":     escaped(raw, "CERTIFICATE", map[string]string{"Proc-Type": "4,ENCRYPTED"}),
+		"no certificate":  escaped([]byte("abc"), "CERTIFICATE", nil),
+		"trailing DER":    escaped(append(slices.Clone(raw), 0), "CERTIFICATE", nil),
+		"a megabyte":      good + strings.Repeat("%20", 1<<20),
+		"64 KiB":          good + strings.Repeat(" ", maxCertificatePEM),
+		"control in name": escaped(der(t, control), "CERTIFICATE", nil),
+		"NUL in name":     escaped(der(t, nul), "CERTIFICATE", nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c, err := ParseEscapedPEM(text); !errors.Is(err, ErrCertificate) || c != nil {
+				t.Errorf("ParseEscapedPEM = %+v, %v; want ErrCertificate", c, err)
+			}
+		})
+	}
+}
+
+// FuzzCertificate: no input panics, errors show no input, and no name with control characters gets through.
+func FuzzCertificate(f *testing.F) {
+	raw := der(f, sample())
+	f.Add(escaped(raw, "CERTIFICATE", nil), raw)
+	f.Add("-----BEGIN%20CERTIFICATE-----%0A%0A-----END%20CERTIFICATE-----", []byte{0x30, 0x80})
+	f.Fuzz(func(t *testing.T, text string, der []byte) {
+		for _, parse := range []func() (*Certificate, error){
+			func() (*Certificate, error) { return ParseEscapedPEM(text) },
+			func() (*Certificate, error) { return ParseCertificate(der) },
+		} {
+			c, err := parse()
+			if err != nil {
+				if err.Error() != ErrCertificate.Error() || c != nil {
+					t.Errorf("error %q with %v", err, c)
+				}
+				continue
+			}
+			for _, name := range append(c.SANs(), c.Subject) {
+				if hasControl(name) {
+					t.Errorf("name %q", name)
+				}
+			}
+		}
+	})
+}

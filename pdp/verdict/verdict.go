@@ -1,0 +1,114 @@
+// Package verdict holds the engine's answer: effect, status, reason, obligations and explanation.
+//
+// The zero Verdict denies. The package depends on the standard library only, and any package may import it;
+// adapters render a Verdict and never decide.
+package verdict
+
+import "time"
+
+// Effect is whether a request may pass.
+type Effect uint8
+
+const (
+	// Deny is the zero value: what nobody allowed is denied.
+	Deny Effect = iota
+	// Allow lets the request pass.
+	Allow
+)
+
+// String returns "allow" or "deny"; an unknown effect is "deny".
+func (e Effect) String() string {
+	if e == Allow {
+		return "allow"
+	}
+	return "deny"
+}
+
+// Verdict is the answer to one request. Adapters must treat anything but Effect == Allow as a denial.
+type Verdict struct {
+	// Effect is Allow or Deny.
+	Effect Effect
+	// Status is the HTTP status of a denial, 300 to 599; 200 for an allow. Zero takes the reason's own status.
+	Status int
+	// Reason is the exact reason code. It goes to the record and to metadata; clients see Reason.Public.
+	Reason Reason
+	// DecisionID names the decision in the answer, the record and the logs.
+	DecisionID string
+	// Stage is the stage that stopped the request; "" for an allow.
+	Stage string
+	// Degraded is set when a dependency failed and a failure mode decided in its place.
+	Degraded bool
+	// RetryAfter is how long the client should wait; zero when waiting does not help.
+	RetryAfter time.Duration
+	// Obligations are what the gateway must do to the request or the response.
+	Obligations Obligations
+	// Explanation says which rule and which policy revision decided.
+	Explanation Explanation
+}
+
+// Allowed reports whether the request may pass.
+func (v *Verdict) Allowed() bool { return v.Effect == Allow }
+
+// HTTPStatus returns the status to answer with: 200 for an allow, else Status or the reason's own, clamped to
+// 300..599 and 403 where that fails.
+func (v *Verdict) HTTPStatus() int {
+	if v.Effect == Allow {
+		return 200
+	}
+	status := v.Status
+	if status == 0 {
+		status = v.Reason.Status()
+	}
+	if status < 300 || status > 599 {
+		return 403
+	}
+	return status
+}
+
+// Field is a header to set: a lower-case name and a value without control characters.
+type Field struct {
+	Name, Value string
+}
+
+// Obligations are changes that the gateway makes on the engine's behalf. A name appears in SetUpstream or in
+// RemoveUpstream, never in both: some gateways remove after they set.
+type Obligations struct {
+	// SetUpstream are request headers for the API behind; each replaces every value that the client sent.
+	SetUpstream []Field
+	// RemoveUpstream are request headers that must not reach the API behind.
+	RemoveUpstream []string
+	// SetResponse are headers for the client's response, on allow and on deny.
+	SetResponse []Field
+	// Metadata are values for the gateway's own log and later filters.
+	Metadata []Field
+}
+
+// Explanation says what decided.
+type Explanation struct {
+	// Bundle and Revision name the policy that was in force.
+	Bundle, Revision string
+	// Policy is the name of the policy that decided.
+	Policy string
+	// Rule is where the deciding rule stands (file:line); RuleID is its stable hash.
+	Rule, RuleID string
+	// Limit is the name of the limit that refused.
+	Limit string
+	// Limits are the limits that were looked at, with what is left.
+	Limits []LimitState
+	// Detail is a short text for operators; it never holds a credential, and clients never see it.
+	Detail string
+}
+
+// LimitState is what one limit had left at the decision.
+type LimitState struct {
+	// Name is the limit's name.
+	Name string
+	// Quota is the number of units per Window; Remaining is what is left.
+	Quota, Remaining int64
+	// Window is the length of the limit's window.
+	Window time.Duration
+	// Reset is the time until the limit is whole again, RetryAfter until this request would fit; zero when it fits.
+	Reset, RetryAfter time.Duration
+	// Refused is set when the limit had no room; Shadow when it never blocks; Degraded when it was not asked in Redis.
+	Refused, Shadow, Degraded bool
+}

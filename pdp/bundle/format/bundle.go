@@ -1,0 +1,291 @@
+// Package format holds the decoded form of a policy bundle, format 1, and the strict reader of its files.
+//
+// The structs mirror the files key for key; the JSON Schemas under docs/schema are generated from them. They
+// hold no logic beyond decoding and positions: what the keys mean is the business of the stages, which each
+// compile their part. It imports nothing of this module, and the stages, route and bundle packages may import it.
+package format
+
+// Bundle is bundle.yaml together with the services beside it.
+type Bundle struct {
+	// Format is the format's major version, 1.
+	Format int `yaml:"format"`
+	// Requires is the least format, "1.0", that the bundle needs.
+	Requires string `yaml:"requires"`
+	// Name is the bundle's name: part of every limit key and record.
+	Name string `yaml:"name"`
+	// Authenticators are the ways to establish a subject, by name.
+	Authenticators map[string]Authenticator `yaml:"authenticators"`
+	// Guards are deny-only policies that stand before every service's own.
+	Guards []Policy `yaml:"guards"`
+	// LimitDefinitions are limits whose counters all services share.
+	LimitDefinitions map[string]Limit `yaml:"limit_definitions"`
+	// Record says what else may appear in records.
+	Record Record `yaml:"record"`
+
+	// Services are the decoded services/*/service.yaml, ordered by name.
+	Services []*Service `yaml:"-"`
+	// Files are the files of the bundle.
+	Files *Files `yaml:"-"`
+	// File is bundle.yaml itself, for positions.
+	File *File `yaml:"-"`
+}
+
+// Authenticator is one way to establish a subject.
+type Authenticator struct {
+	// Kind is jwt, introspection, api_key or mtls.
+	Kind string `yaml:"kind"`
+	// Issuer is the exact iss of the tokens.
+	Issuer string `yaml:"issuer"`
+	// Algorithms is the allow-list of JWS algorithms.
+	Algorithms []string `yaml:"algorithms"`
+	// JWKS says where the issuer's keys are.
+	JWKS JWKS `yaml:"jwks"`
+	// Types are the accepted typ values; empty means at+jwt.
+	Types []string `yaml:"types"`
+	// Leeway is the tolerated clock difference; zero means 30s.
+	Leeway Duration `yaml:"leeway"`
+	// MaxLifetime bounds exp; zero means 24h.
+	MaxLifetime Duration `yaml:"max_lifetime"`
+	// Subject says which claims name the subject.
+	Subject SubjectClaims `yaml:"subject"`
+	// Roles says which roles the authenticator may assert.
+	Roles *Roles `yaml:"roles"`
+	// SANs, for mtls, are the subject alternative names that are accepted, as exact names or with one trailing "*".
+	SANs []string `yaml:"sans"`
+}
+
+// JWKS is the source of an issuer's keys; exactly one member is set.
+type JWKS struct {
+	// File is a JWKS file of the bundle.
+	File string `yaml:"file"`
+	// URL is an https URL of a JWKS.
+	URL string `yaml:"url"`
+	// Discovery takes the URL from the issuer's metadata.
+	Discovery bool `yaml:"discovery"`
+}
+
+// SubjectClaims names the claims, as dotted paths, that describe the subject.
+type SubjectClaims struct {
+	// ID defaults to sub; Tenant and Scopes (default scope) may be empty.
+	ID     string `yaml:"id"`
+	Tenant string `yaml:"tenant"`
+	Scopes string `yaml:"scopes"`
+}
+
+// Roles maps a claim to roles.
+type Roles struct {
+	// From is the dotted path of the claim.
+	From string `yaml:"from"`
+	// Allow lists the roles that pass; others are dropped. "*" allows all.
+	Allow []string `yaml:"allow"`
+}
+
+// Record says which request parts may appear in records.
+type Record struct {
+	// Headers, Query and Params are names.
+	Headers []string `yaml:"headers"`
+	Query   []string `yaml:"query"`
+	Params  []string `yaml:"params"`
+}
+
+// Service is services/NAME/service.yaml.
+type Service struct {
+	// Name is the service's name; it equals its directory's.
+	Name string `yaml:"service"`
+	// Match lists the hosts, with path prefixes, that the service answers for.
+	Match []Match `yaml:"match"`
+	// TLS is required (default) or optional.
+	TLS string `yaml:"tls"`
+	// Path relaxes the canonical form of paths.
+	Path Path `yaml:"path"`
+	// Identity says who may call.
+	Identity Identity `yaml:"identity"`
+	// Policies must all allow.
+	Policies []Policy `yaml:"policies"`
+	// Upstream says what the API behind receives.
+	Upstream Upstream `yaml:"upstream"`
+	// CORS answers preflights.
+	CORS *cors `yaml:"cors"`
+	// Defaults hold for routes that do not say otherwise.
+	Defaults Defaults `yaml:"defaults"`
+	// LimitDefinitions are the service's own limits.
+	LimitDefinitions map[string]Limit `yaml:"limit_definitions"`
+	// Routes are the declared paths and methods.
+	Routes []Route `yaml:"routes"`
+	// Unmatched is the status of an undeclared path: 403 (default) or 404.
+	Unmatched int `yaml:"unmatched"`
+	// Candidate is evaluated beside the policy.
+	Candidate *candidate `yaml:"candidate"`
+	// Observe turns policy denials of routes into alarms for a while.
+	Observe []observe `yaml:"observe"`
+
+	// File is the service.yaml, for positions; Dir is its directory inside the bundle ("services/orders").
+	File *File  `yaml:"-"`
+	Dir  string `yaml:"-"`
+}
+
+// Match is a host, exact or "*.example.com" for one label, with an optional path prefix.
+type Match struct {
+	Host   string `yaml:"host"`
+	Prefix string `yaml:"prefix"`
+}
+
+// Path relaxes one class of ambiguous paths each; empty values are the strict defaults.
+type Path struct {
+	// EncodedSlash is refuse (default) or keep.
+	EncodedSlash string `yaml:"encoded_slash"`
+	// Parameters is refuse (default) or keep: ";" in a segment.
+	Parameters string `yaml:"parameters"`
+	// TrailingSlash is strict (default) or ignore.
+	TrailingSlash string `yaml:"trailing_slash"`
+	// Case is sensitive (default) or insensitive.
+	Case string `yaml:"case"`
+}
+
+// Identity says which credentials a service takes.
+type Identity struct {
+	// Mode is required (default), optional or none.
+	Mode string `yaml:"mode"`
+	// Accept names authenticators.
+	Accept []string `yaml:"accept"`
+	// Audiences are the aud values of which a token must hold one.
+	Audiences []string `yaml:"audiences"`
+}
+
+// Policy is a Casbin model with its rules.
+type Policy struct {
+	Name string `yaml:"name"`
+	// Model is the path of the model, relative to the service's directory or absolute inside the bundle ("/shared/…").
+	Model string `yaml:"model"`
+	// Rules are the paths of rule files.
+	Rules []string `yaml:"rules"`
+	// Request maps the names of the model's request_definition to attributes.
+	Request map[string]Attribute `yaml:"request"`
+	// TokenRoles feeds the subject's roles into a role relation.
+	TokenRoles *TokenRoles `yaml:"token_roles"`
+	// MaxCost is the estimated time above which the load fails.
+	MaxCost Duration `yaml:"max_cost"`
+}
+
+// TokenRoles feeds an attribute's values into a role relation as roles of the subject.
+type TokenRoles struct {
+	// From is the attribute that lists roles; Relation is g, g2, …; Domain is an attribute, mandatory for relations with domains.
+	From     string `yaml:"from"`
+	Relation string `yaml:"relation"`
+	Domain   string `yaml:"domain"`
+}
+
+// Attribute names an attribute, either as a plain string or as a mapping {attr, missing}.
+type Attribute struct {
+	// Name is the attribute's dotted name.
+	Name string `yaml:"attr"`
+	// Missing is the value to take when the attribute is missing; nil denies. In limits it is deny, skip or share.
+	Missing *string `yaml:"missing"`
+}
+
+// Upstream says what the API behind receives.
+type Upstream struct {
+	// Headers maps header names to attributes.
+	Headers map[string]Attribute `yaml:"headers"`
+	// Remove lists headers that never pass.
+	Remove []string `yaml:"remove"`
+}
+
+// CORS answers preflight requests.
+type cors struct {
+	Origins []string `yaml:"origins"`
+}
+
+// Defaults hold for routes that do not say otherwise.
+type Defaults struct {
+	Limits []string `yaml:"limits"`
+	Body   *Body    `yaml:"body"`
+}
+
+// Body bounds a request body.
+type Body struct {
+	// Max is the largest size in bytes; Types lists the accepted media types, empty for any.
+	Max   Size     `yaml:"max"`
+	Types []string `yaml:"types"`
+}
+
+// Route is one path template with its methods.
+type Route struct {
+	Name    string   `yaml:"name"`
+	Path    string   `yaml:"path"`
+	Methods []string `yaml:"methods"`
+	// Access is empty, or public for a route that needs neither identity nor policy.
+	Access string `yaml:"access"`
+	// Purpose is empty or login.
+	Purpose string `yaml:"purpose"`
+	// Action is the action's name; empty takes the method.
+	Action string `yaml:"action"`
+	// Resource describes the resource; nil takes the route itself.
+	Resource *Resource `yaml:"resource"`
+	// Scopes must all be among the subject's.
+	Scopes []string `yaml:"scopes"`
+	// Assurance is the login strength that the route needs.
+	Assurance *assurance `yaml:"assurance"`
+	// Same lists attributes that must be present and equal.
+	Same []Attribute `yaml:"same"`
+	// Limits name limits; they are added to the defaults.
+	Limits []string `yaml:"limits"`
+	Body   *Body    `yaml:"body"`
+	// Identity overrides the service's mode: required, optional or none.
+	Identity string `yaml:"identity"`
+}
+
+// Resource describes what a route acts on; values are attribute names.
+type Resource struct {
+	Type       string               `yaml:"type"`
+	ID         Attribute            `yaml:"id"`
+	Properties map[string]Attribute `yaml:"properties"`
+}
+
+// Assurance is the login strength that a route needs (RFC 9470).
+type assurance struct {
+	ACR    []string `yaml:"acr"`
+	MaxAge Duration `yaml:"max_age"`
+}
+
+// Limit is the definition of a limit.
+type Limit struct {
+	Rate      Rate        `yaml:"rate"`
+	Burst     int64       `yaml:"burst"`
+	Algorithm string      `yaml:"algorithm"`
+	By        []Attribute `yaml:"by"`
+	When      any         `yaml:"when"`
+	// Cost is a number (int64) or an attribute's name (string).
+	Cost any `yaml:"cost"`
+	// Count is allowed, denied or all; empty takes the default that By implies.
+	Count string `yaml:"count"`
+	// At is empty or gate.
+	At       string `yaml:"at"`
+	Distinct string `yaml:"distinct"`
+	// OnError is local_share (default), allow or deny.
+	OnError string   `yaml:"on_error"`
+	ByClass *byClass `yaml:"by_class"`
+	Shadow  bool     `yaml:"shadow"`
+	// Missing says for all of By what a missing attribute does: deny, skip or share.
+	Missing string `yaml:"missing"`
+	// Lease is the number of units that a replica takes in advance.
+	Lease int64 `yaml:"lease"`
+}
+
+// ByClass chooses a rate by the class of an attribute.
+type byClass struct {
+	Of        string            `yaml:"of"`
+	FirstOf   []map[string]Rate `yaml:"first_of"`
+	Otherwise Rate              `yaml:"otherwise"`
+}
+
+// Candidate is a set of rules that is evaluated beside the policy.
+type candidate struct {
+	Rules []string `yaml:"rules"`
+}
+
+// Observe turns policy denials of a route into alarms until a date.
+type observe struct {
+	Route string `yaml:"route"`
+	Until string `yaml:"until"`
+}

@@ -1,0 +1,47 @@
+package format
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzDecode reads any bytes as each of the two files of a bundle. Whatever is in them, reading ends with a value or
+// with problems that can be shown, at a place that the file has.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{bundleYAML, serviceYAML, "{a: [b, {c: d}], \"e\\x41\": 'f''g'}", "a: |\n  b\n- c\r\n", "&a *a !!b <<: ? --- ..."} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, into := range []any{new(Bundle), new(Service)} {
+			file := &File{Path: "fuzz.yaml", Data: data}
+			problems := Decode(file, into)
+			if len(problems) > maxProblems+1 {
+				t.Errorf("%d problems", len(problems))
+			}
+			for _, p := range problems {
+				checkShown(t, p, data)
+			}
+			file.Walk(func(path []string, at Position, _ string) {
+				if got := file.At("$." + strings.ReplaceAll(strings.Join(path, "."), ".[]", "[0]")); got.File != file.Path {
+					t.Errorf("At(%q) = %v", path, got)
+				}
+				if at.Line < 1 || at.Column < 1 {
+					t.Errorf("the key %q stands nowhere: %v", path, at)
+				}
+			})
+		}
+	})
+}
+
+func checkShown(t *testing.T, p Problem, data []byte) {
+	t.Helper()
+	shown := p.Error()
+	if !utf8.ValidString(shown) || strings.ContainsFunc(shown, func(r rune) bool { return r != '\n' && unsafeRune(r, 0) != "" }) {
+		t.Errorf("not fit to be shown: %q", shown)
+	}
+	if lines := bytes.Count(data, []byte("\n")) + 1; p.Line > lines {
+		t.Errorf("line %d of %d: %s", p.Line, lines, shown)
+	}
+}

@@ -1,0 +1,219 @@
+// Package redistest runs a real redis-server for a test: on a free port of the loopback interface, without persistence,
+// gone when the test ends. Only tests import it. It never skips: without a server the test fails and says what to do.
+package redistest
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	startTimeout = 15 * time.Second
+	startTries   = 5 // another program may take the port between finding and using it
+)
+
+// Server is a running redis-server. Its methods fail the test that started it.
+type Server struct {
+	tb   testing.TB
+	bin  string
+	dir  string
+	args []string
+	port int
+	cmd  *exec.Cmd
+	log  *bytes.Buffer // read only after the process ended
+}
+
+// Start starts a server with additional arguments, such as "--requirepass", "x", and waits until it answers.
+func Start(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, bin: find(tb), dir: tb.TempDir(), args: args}
+	tb.Cleanup(s.Kill)
+	var err error
+	for range startTries {
+		if s.port, err = freePort(); err == nil {
+			err = s.launch()
+		}
+		if err == nil {
+			return s
+		}
+		s.Kill()
+	}
+	tb.Fatalf("start redis-server: %v", err)
+	return nil
+}
+
+// Addr returns host:port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL returns the server's redis:// URL, without credentials.
+func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// Kill ends the process at once, as a crash would, and waits for it. A server that is not running stays so.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait() // reports the kill
+	s.cmd = nil
+}
+
+// Stop suspends the process: it accepts connections, through the kernel, and answers nothing.
+func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
+
+// Cont resumes a suspended process.
+func (s *Server) Cont() { s.signal(syscall.SIGCONT) }
+
+// Restart kills the server if it runs and starts an empty one on the same port.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.Kill()
+	if err := s.launch(); err != nil {
+		s.tb.Fatalf("restart redis-server: %v", err)
+	}
+}
+
+// Do sends one command (no argument may hold a line break) over a connection of its own and returns the first line of
+// the reply, or the whole string where the reply is one.
+func (s *Server) Do(args ...string) string {
+	s.tb.Helper()
+	reply, err := s.do(args...)
+	if err != nil {
+		s.tb.Fatalf("redis command %s: %v", args[0], err)
+	}
+	return reply
+}
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.tb.Helper()
+	if s.cmd == nil {
+		s.tb.Fatalf("send %v: redis-server is not running", sig)
+	}
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.tb.Fatalf("send %v to redis-server: %v", sig, err)
+	}
+}
+
+func (s *Server) launch() error {
+	args := append([]string{
+		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
+		"--save", "", "--appendonly", "no", "--daemonize", "no",
+	}, s.args...)
+	s.log = new(bytes.Buffer)
+	s.cmd = exec.Command(s.bin, args...)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	if err := s.cmd.Start(); err != nil {
+		s.cmd = nil
+		return err
+	}
+	end := time.Now().Add(startTimeout)
+	for {
+		reply, err := s.do("PING")
+		if err == nil && (reply == "PONG" || strings.HasPrefix(reply, "-NOAUTH")) {
+			return s.own()
+		}
+		if time.Now().After(end) {
+			s.Kill()
+			return fmt.Errorf("no answer on %s within %v (%v); its output:\n%s", s.Addr(), startTimeout, err, s.log)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// own makes sure that it was our process that answered: with a port that another server took, ours has ended.
+func (s *Server) own() error {
+	if err := s.cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		return fmt.Errorf("the process ended: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) do(args ...string) (string, error) {
+	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if _, err := conn.Write(b.Bytes()); err != nil {
+		return "", err
+	}
+	r := bufio.NewReader(conn)
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	line = strings.TrimSpace(line)
+	switch {
+	case strings.HasPrefix(line, "$") && line != "$-1":
+		line, err = r.ReadString('\n')
+		return strings.TrimSpace(line), err
+	case strings.HasPrefix(line, "+"), strings.HasPrefix(line, ":"):
+		return line[1:], nil
+	}
+	return line, nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// find looks in PATH and then in the directory of the project's own tools.
+func find(tb testing.TB) string {
+	tb.Helper()
+	if path, err := exec.LookPath("redis-server"); err == nil {
+		return path
+	}
+	dir := os.Getenv("DURWARD_TOOLS")
+	if dir == "" {
+		root, err := moduleRoot()
+		if err != nil {
+			tb.Fatalf("look for redis-server: %v", err)
+		}
+		dir = filepath.Join(root, ".tools", "bin")
+	}
+	path := filepath.Join(dir, "redis-server")
+	if _, err := os.Stat(path); err != nil {
+		tb.Fatalf("no redis-server in PATH or %s: run `make tools`", dir)
+	}
+	return path
+}
+
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", fmt.Errorf("no go.mod above the working directory")
+		}
+		dir = parent
+	}
+}

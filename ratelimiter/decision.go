@@ -1,0 +1,131 @@
+package ratelimiter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/durward-pdp/durward/ratelimiter/gcra"
+)
+
+const (
+	// MaxCharges bounds the limits of one decision.
+	MaxCharges = 32
+	// MaxCost bounds the cost of one charge.
+	MaxCost = gcra.MaxCount
+)
+
+// ErrCharges is wrapped by the errors of Check.
+var ErrCharges = errors.New("invalid charges")
+
+// Charge is one limit that applies to a decision, its counter and how many units the decision costs there. Cost 0
+// looks and charges nothing.
+type Charge struct {
+	Limit *Limit
+	Key   Key
+	Cost  int64
+
+	// Seed is the TAT of a counter that a local store does not hold. Zero is a full bucket; a shared store ignores it.
+	Seed gcra.Instant
+}
+
+// Store keeps counters. All three methods treat their charges as one indivisible step, answer one Status for each
+// charge in order, and fail as a whole; after an error what was charged is unknown.
+type Store interface {
+	// Take asks whether every enforced limit has room. If so it charges all limits but those that count denials, else
+	// only those that count all. A limit without room is never charged.
+	Take(ctx context.Context, charges []Charge) (Decision, error)
+	// Settle charges without refusing; a bucket without room is left empty.
+	Settle(ctx context.Context, charges []Charge) (Decision, error)
+	// Peek answers what Take would and charges nothing.
+	Peek(ctx context.Context, charges []Charge) (Decision, error)
+}
+
+// Decision is the answer for all limits of a request. The zero Decision refuses.
+type Decision struct {
+	Allowed bool
+	// Limits has one Status per charge. A refusal that needed no store lists only the limits that refuse.
+	Limits []Status
+	// Degraded is set when the shared store did not answer and limits went by what they say for that case.
+	Degraded bool
+	// Unavailable is set when an enforced limit refuses only because the shared store did not answer.
+	Unavailable bool
+}
+
+// Retry returns the longest wait among the enforced limits that refuse, and false if one of them can never pass. An
+// allowed decision has no wait.
+func (d Decision) Retry() (time.Duration, bool) {
+	var wait time.Duration
+	for i := range d.Limits {
+		if s := &d.Limits[i]; !s.Room && !s.Limit.def.Shadow {
+			if s.Never {
+				return 0, false
+			}
+			wait = max(wait, s.Retry)
+		}
+	}
+	return wait, true
+}
+
+// Status is one limit's part in a decision, after it. Durations are rounded up to microseconds.
+type Status struct {
+	Limit       *Limit
+	Cost        int64
+	Room        bool          // had room for the cost; a shadow limit reports false and refuses nothing
+	Charged     bool          // the cost was charged
+	Never       bool          // the cost exceeds the burst and can never pass
+	Remaining   int64         // units that would pass now
+	More        time.Duration // until one unit more than Remaining passes; 0 when full
+	Full        time.Duration // until the bucket is full
+	Retry       time.Duration // until this cost would pass; 0 if it would now
+	Degraded    bool          // not answered by the shared store
+	Unavailable bool          // room or no room by decree, not by count
+}
+
+// Reading is what a store found and did for one charge.
+type Reading struct {
+	Now     int64        // microseconds
+	TAT     gcra.Instant // after the charge
+	Room    bool
+	Charged bool
+}
+
+// Status explains a store's reading.
+func (c *Charge) Status(r Reading) Status {
+	rate := c.Limit.rate
+	s := Status{Limit: c.Limit, Cost: c.Cost, Room: r.Room, Charged: r.Charged}
+	s.Remaining = rate.Remaining(r.TAT, r.Now)
+	s.Full = rate.Full(r.TAT, r.Now)
+	s.More, _ = rate.Wait(r.TAT, r.Now, s.Remaining+1) // none when full: nothing more can come
+	wait, can := rate.Wait(r.TAT, r.Now, c.Cost)
+	s.Retry, s.Never = wait, !can
+	return s
+}
+
+// Seconds rounds a duration up to whole seconds, as header fields want them.
+func Seconds(d time.Duration) int64 {
+	return int64((max(d, 0) + time.Second - 1) / time.Second)
+}
+
+// Check reports charges that no store takes: too many, without a limit or key, costs out of range, one counter twice.
+func Check(charges []Charge) error {
+	if len(charges) > MaxCharges {
+		return fmt.Errorf("%w: %d limits in one decision, at most %d", ErrCharges, len(charges), MaxCharges)
+	}
+	for i := range charges {
+		c := &charges[i]
+		switch {
+		case c.Limit == nil || c.Key == "":
+			return fmt.Errorf("%w: charge %d has no limit or no key", ErrCharges, i)
+		case c.Cost < 0 || c.Cost > MaxCost:
+			return fmt.Errorf("%w: the cost for limit %q is not between 0 and %d", ErrCharges, c.Limit.def.Name, MaxCost)
+		}
+		for j := range charges[:i] {
+			if charges[j].Key == c.Key {
+				return fmt.Errorf("%w: limits %q and %q share a counter", ErrCharges, charges[j].Limit.def.Name, c.Limit.def.Name)
+			}
+		}
+	}
+	return nil
+}

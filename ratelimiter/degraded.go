@@ -1,0 +1,83 @@
+package ratelimiter
+
+import (
+	"context"
+
+	"github.com/durward-pdp/durward/ratelimiter/gcra"
+)
+
+// degrade answers for a shared store that failed: each limit does what it says. An enforced Deny refuses the decision,
+// and then local shares are only looked at.
+func (l *Limiter) degrade(ctx context.Context, charges []Charge, do call, cause error) Decision {
+	if l.onDegraded != nil {
+		l.onDegraded(cause)
+	}
+	since := l.failingSince()
+	d := Decision{Allowed: true, Degraded: true, Limits: make([]Status, len(charges))}
+	var shares []Charge
+	for i := range charges {
+		c := &charges[i]
+		d.Limits[i] = Status{Limit: c.Limit, Cost: c.Cost, Degraded: true, Unavailable: true}
+		switch c.Limit.def.OnError {
+		case LocalShare:
+			shares = append(shares, l.share(c, since))
+		case Allow:
+			d.Limits[i].Room = true
+		default:
+			d.Unavailable = d.Unavailable || !c.Limit.def.Shadow
+		}
+	}
+	d.Allowed = !d.Unavailable
+	if len(shares) == 0 {
+		return d
+	}
+	if d.Unavailable {
+		do = Store.Peek
+	}
+	local, err := do(l.local, ctx, shares)
+	if err != nil || len(local.Limits) != len(shares) {
+		return Decision{Degraded: true, Unavailable: true, Limits: d.Limits}
+	}
+	d.Allowed = d.Allowed && local.Allowed
+	fill(d.Limits, local.Limits)
+	return d
+}
+
+// fill puts the answers of the local shares in the places of their limits.
+func fill(all, shares []Status) {
+	next := 0
+	for i := range all {
+		limit := all[i].Limit
+		if limit.def.OnError != LocalShare {
+			continue
+		}
+		s := shares[next]
+		next++
+		if s.Never && s.Cost <= limit.def.Burst { // too large for a share only: it passes when the store is back
+			s.Never, s.Retry = false, s.Full
+		}
+		s.Limit, s.Degraded = limit, true
+		all[i] = s
+	}
+}
+
+// failingSince returns when the shared store began to fail. A success meanwhile does not make it zero: that would be a
+// full bucket in every share.
+func (l *Limiter) failingSince() int64 {
+	since := l.since.Load()
+	if since == 0 {
+		since = l.micros()
+		l.since.CompareAndSwap(0, since)
+	}
+	return since
+}
+
+// share is a charge on this replica's part of a limit. What the shared counter held is not known, so a full local
+// bucket would be a free burst for everybody each time that the store fails: a counter not seen before has room for one
+// unit as of the moment at which the failure began, and fills from there.
+func (l *Limiter) share(c *Charge, since int64) Charge {
+	limit := c.Limit.share(l.replicas)
+	rate := limit.rate
+	ahead := rate.Span().Micros - rate.Step(1).Micros - 1
+	return Charge{Limit: limit, Key: c.Key, Cost: c.Cost, Seed: gcra.Instant{Micros: since + ahead}}
+}

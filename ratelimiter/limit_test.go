@@ -1,0 +1,58 @@
+package ratelimiter_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-pdp/durward/ratelimiter"
+)
+
+func TestNewLimit(t *testing.T) {
+	good := ratelimiter.Definition{Name: "l", Count: 5, Window: 15 * time.Minute}
+	l, err := ratelimiter.NewLimit(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := l.Definition(); d.Burst != 5 || l.Rate().Burst() != 5 {
+		t.Errorf("burst %d", d.Burst)
+	}
+	for name, change := range map[string]func(*ratelimiter.Definition){
+		"no name":        func(d *ratelimiter.Definition) { d.Name = "" },
+		"long name":      func(d *ratelimiter.Definition) { d.Name = strings.Repeat("n", 129) },
+		"no count":       func(d *ratelimiter.Definition) { d.Count = 0 },
+		"large count":    func(d *ratelimiter.Definition) { d.Count = ratelimiter.MaxCost + 1 },
+		"negative burst": func(d *ratelimiter.Definition) { d.Burst = -1 },
+		"no window":      func(d *ratelimiter.Definition) { d.Window = 0 },
+		"long window":    func(d *ratelimiter.Definition) { d.Window = ratelimiter.MaxWindow + time.Microsecond },
+		"nanoseconds":    func(d *ratelimiter.Definition) { d.Window = time.Second + 1 },
+		"on error":       func(d *ratelimiter.Definition) { d.OnError = 3 },
+		"counting":       func(d *ratelimiter.Definition) { d.Counting = 3 },
+	} {
+		d := good
+		change(&d)
+		if _, err := ratelimiter.NewLimit(d); !errors.Is(err, ratelimiter.ErrLimit) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	for v, want := range map[interface{ String() string }]string{
+		ratelimiter.CountAllowed: "allowed", ratelimiter.CountDenied: "denied", ratelimiter.CountAll: "all", ratelimiter.Counting(9): "invalid",
+		ratelimiter.LocalShare: "local_share", ratelimiter.Allow: "allow", ratelimiter.Deny: "deny", ratelimiter.OnError(9): "invalid",
+	} {
+		if v.String() != want {
+			t.Errorf("%T: %q, want %q", v, v, want)
+		}
+	}
+}
+
+func TestSeconds(t *testing.T) {
+	for d, want := range map[time.Duration]int64{-time.Second: 0, 0: 0, 1: 1, time.Second: 1, time.Second + 1: 2, 366 * 24 * time.Hour: 31_622_400} {
+		if got := ratelimiter.Seconds(d); got != want {
+			t.Errorf("%v: %d, want %d", d, got, want)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package ratelimiter
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// Options configure a Limiter.
+type Options struct {
+	// Shared is the store that all replicas share; nil makes Local the only one.
+	Shared Store
+	// Local counts this replica's share while Shared does not answer. It is mandatory and must not do I/O.
+	Local Store
+	// Now is the clock; it is mandatory and should be Local's.
+	Now func() time.Time
+	// Replicas divides local shares; 0 means 1.
+	Replicas int
+	// DenyCache bounds the counters that are remembered as exhausted; 0 means 65,536.
+	DenyCache int
+	// Queue bounds the calls of SettleLater that wait; 0 means 4,096. Beyond it callers settle themselves.
+	Queue int
+	// OnDegraded, if set, hears the cause each time that Shared fails. It must not block.
+	OnDegraded func(cause error)
+}
+
+// Limiter answers whether limits have room: from the shared store, and without it by what each limit says. It is safe
+// for concurrent use.
+type Limiter struct {
+	shared     Store
+	local      Store
+	now        func() time.Time
+	base       time.Time
+	replicas   int
+	exhausted  *exhausted
+	settler    *settler
+	onDegraded func(error)
+	since      atomic.Int64 // microseconds at which the shared store began to fail; 0 while it answers
+}
+
+// New returns a Limiter. Close it to settle what waits.
+func New(o Options) (*Limiter, error) {
+	switch {
+	case o.Local == nil:
+		return nil, errors.New("limiter: no local store")
+	case o.Now == nil:
+		return nil, errors.New("limiter: no clock")
+	case o.Replicas < 0 || o.DenyCache < 0 || o.Queue < 0:
+		return nil, errors.New("limiter: negative number of replicas, entries or calls")
+	}
+	l := &Limiter{shared: o.Shared, local: o.Local, now: o.Now, base: o.Now(), onDegraded: o.OnDegraded}
+	l.replicas = max(o.Replicas, 1)
+	l.exhausted = newExhausted(orDefault(o.DenyCache, 1<<16))
+	l.settler = newSettler(orDefault(o.Queue, 1<<12), l.settle)
+	return l, nil
+}
+
+func orDefault(n, def int) int {
+	if n == 0 {
+		return def
+	}
+	return n
+}
+
+// Close stops SettleLater's worker after it has settled what waits, or when ctx ends. Other methods keep working.
+func (l *Limiter) Close(ctx context.Context) error { return l.settler.close(ctx) }
+
+// Gate answers without I/O, before it is worth verifying a credential. It refuses only what the shared store would
+// refuse too, as far as this replica has seen within the last second; nothing is charged. The decision lists at least
+// the limits that refuse.
+func (l *Limiter) Gate(charges []Charge) Decision {
+	if Check(charges) != nil {
+		return Decision{}
+	}
+	if l.shared != nil {
+		return l.recall(charges)
+	}
+	d, err := l.local.Peek(context.Background(), charges)
+	if err != nil {
+		return Decision{}
+	}
+	return d
+}
+
+// Take decides and charges. The error is ErrCharges; a store that fails makes the decision degraded, never an error.
+func (l *Limiter) Take(ctx context.Context, charges []Charge) (Decision, error) {
+	if err := Check(charges); err != nil {
+		return Decision{}, err
+	}
+	if len(charges) == 0 {
+		return Decision{Allowed: true}, nil
+	}
+	if l.shared != nil && !l.countsRefusal(charges) {
+		if d := l.recall(charges); !d.Allowed {
+			return d, nil
+		}
+	}
+	return l.ask(ctx, charges, Store.Take), nil
+}
+
+// Peek answers what Take would and charges nothing.
+func (l *Limiter) Peek(ctx context.Context, charges []Charge) (Decision, error) {
+	if err := Check(charges); err != nil {
+		return Decision{}, err
+	}
+	if len(charges) == 0 {
+		return Decision{Allowed: true}, nil
+	}
+	return l.ask(ctx, charges, Store.Peek), nil
+}
+
+// Settle charges the limits that count denials (CountDenied and CountAll; others are passed over) for a request that
+// something other than a limit denied.
+func (l *Limiter) Settle(ctx context.Context, charges []Charge) error {
+	if err := Check(charges); err != nil {
+		return err
+	}
+	l.settle(ctx, countingDenials(charges))
+	return nil
+}
+
+// SettleLater is Settle without waiting: a worker charges the counters together with those of other requests. When too
+// many wait the caller settles itself, within ctx, so that a flood loses no count.
+func (l *Limiter) SettleLater(ctx context.Context, charges []Charge) error {
+	queued, err := l.TrySettle(charges)
+	if err == nil && !queued {
+		l.settle(ctx, countingDenials(charges))
+	}
+	return err
+}
+
+// TrySettle is SettleLater for callers that must not wait at all: when too many wait, or after Close, it charges
+// nothing and reports false.
+func (l *Limiter) TrySettle(charges []Charge) (bool, error) {
+	if err := Check(charges); err != nil {
+		return false, err
+	}
+	due := countingDenials(charges) // a copy: the caller may reuse its slice
+	if len(due) == 0 {
+		return true, nil
+	}
+	if l.shared == nil {
+		l.settle(context.Background(), due) // memory: no I/O
+		return true, nil
+	}
+	return l.settler.offer(due), nil
+}
+
+func (l *Limiter) settle(ctx context.Context, charges []Charge) {
+	if len(charges) > 0 {
+		l.ask(ctx, charges, Store.Settle)
+	}
+}
+
+func countingDenials(charges []Charge) []Charge {
+	var due []Charge
+	for _, c := range charges {
+		if c.Limit.def.Counting != CountAllowed {
+			due = append(due, c)
+		}
+	}
+	return due
+}
+
+// call is one method of a Store.
+type call = func(Store, context.Context, []Charge) (Decision, error)
+
+// ask puts one call to the store that is in charge.
+func (l *Limiter) ask(ctx context.Context, charges []Charge, do call) Decision {
+	if l.shared == nil {
+		d, err := do(l.local, ctx, charges)
+		if err != nil {
+			return Decision{}
+		}
+		return d
+	}
+	sent := l.micros()
+	d, err := do(l.shared, ctx, charges)
+	if err != nil {
+		return l.degrade(ctx, charges, do, err)
+	}
+	if l.since.Load() != 0 {
+		l.since.Store(0)
+	}
+	l.remember(charges, &d, sent)
+	return d
+}
+
+// micros follows the monotonic clock, where the clock has one.
+func (l *Limiter) micros() int64 {
+	return l.base.UnixMicro() + l.now().Sub(l.base).Microseconds()
+}

@@ -1,0 +1,186 @@
+// Package memory keeps the counters of package ratelimiter in this process: the primary store where there is no Redis,
+// and the local share while Redis does not answer. It gives the same answers as package redis for the same instants.
+//
+// Any user of package ratelimiter may import it. It never grows beyond its bound, does no I/O and starts no goroutine;
+// counters are lost with the process.
+package memory
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"math/bits"
+	"time"
+
+	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/gcra"
+)
+
+const (
+	defaultMaxKeys = 1 << 20
+	maxShards      = 64 // one bit each in the set of locks that a decision holds
+)
+
+// Options configure a Store.
+type Options struct {
+	// Now is the clock; it is mandatory.
+	Now func() time.Time
+	// MaxKeys bounds the counters kept; 0 means 1,048,576 (about 200 bytes each with a key of 80). Beyond it a counter
+	// that would have expired soonest among a few is forgotten, which gives its key a full bucket again.
+	MaxKeys int
+}
+
+// Store is a bounded map of counters, safe for concurrent use. It implements ratelimiter.Store and never fails on
+// valid charges.
+type Store struct {
+	now    func() time.Time
+	base   time.Time
+	seed   maphash.Seed
+	shards []shard
+}
+
+// New returns an empty store.
+func New(o Options) (*Store, error) {
+	if o.Now == nil {
+		return nil, errors.New("memory store of limits: no clock")
+	}
+	if o.MaxKeys < 0 {
+		return nil, errors.New("memory store of limits: negative bound of keys")
+	}
+	if o.MaxKeys == 0 {
+		o.MaxKeys = defaultMaxKeys
+	}
+	n := 1
+	if o.MaxKeys >= maxShards*maxShards {
+		n = maxShards
+	}
+	s := &Store{now: o.Now, base: o.Now(), seed: maphash.MakeSeed(), shards: make([]shard, n)}
+	for i := range s.shards {
+		s.shards[i].init(o.MaxKeys / n)
+	}
+	return s, nil
+}
+
+// Take implements ratelimiter.Store.
+func (s *Store) Take(_ context.Context, charges []ratelimiter.Charge) (ratelimiter.Decision, error) {
+	return s.run(charges, take)
+}
+
+// Settle implements ratelimiter.Store.
+func (s *Store) Settle(_ context.Context, charges []ratelimiter.Charge) (ratelimiter.Decision, error) {
+	return s.run(charges, settle)
+}
+
+// Peek implements ratelimiter.Store.
+func (s *Store) Peek(_ context.Context, charges []ratelimiter.Charge) (ratelimiter.Decision, error) {
+	return s.run(charges, peek)
+}
+
+// Stats returns how many counters are kept and how many were forgotten for want of room since the start.
+func (s *Store) Stats() (keys int, evicted uint64) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		keys += len(sh.index)
+		evicted += sh.evicted
+		sh.mu.Unlock()
+	}
+	return keys, evicted
+}
+
+type operation uint8
+
+const (
+	take operation = iota
+	settle
+	peek
+)
+
+// pending is one charge between reading and writing.
+type pending struct {
+	shard int
+	tat   gcra.Instant // as found
+	next  gcra.Instant // when charged
+	room  bool
+}
+
+func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Decision, error) {
+	if err := ratelimiter.Check(charges); err != nil {
+		return ratelimiter.Decision{}, err
+	}
+	var all [ratelimiter.MaxCharges]pending
+	work := all[:len(charges)]
+	var locks uint64
+	for i := range charges {
+		work[i].shard = int(maphash.String(s.seed, string(charges[i].Key)) % uint64(len(s.shards)))
+		locks |= 1 << work[i].shard
+	}
+	d := ratelimiter.Decision{Allowed: true, Limits: make([]ratelimiter.Status, len(charges))}
+
+	s.lock(locks)
+	// Read under the locks, so that no counter sees time run backwards.
+	now := s.micros()
+	for i := range charges {
+		d.Allowed = s.look(&charges[i], &work[i], now, op) && d.Allowed
+	}
+	for i := range charges {
+		if charged(&charges[i], &work[i], op, d.Allowed) {
+			s.shards[work[i].shard].put(charges[i].Key, work[i].next, now)
+			work[i].tat = work[i].next
+			d.Limits[i].Charged = true
+		}
+	}
+	s.unlock(locks)
+
+	for i := range charges {
+		r := ratelimiter.Reading{Now: now, TAT: work[i].tat, Room: work[i].room, Charged: d.Limits[i].Charged}
+		d.Limits[i] = charges[i].Status(r)
+	}
+	return d, nil
+}
+
+// look reads one counter and reports whether it lets the decision pass.
+func (s *Store) look(c *ratelimiter.Charge, w *pending, now int64, op operation) bool {
+	rate := c.Limit.Rate()
+	tat, found := s.shards[w.shard].get(c.Key)
+	if !found {
+		tat = c.Seed
+	}
+	w.tat = rate.Bound(tat, now)
+	w.next, w.room = rate.Take(w.tat, now, c.Cost)
+	if op == settle {
+		w.next = rate.Charge(w.tat, now, c.Cost)
+		return true
+	}
+	return w.room || c.Limit.Definition().Shadow
+}
+
+// charged is the rule of ratelimiter.Store for one charge.
+func charged(c *ratelimiter.Charge, w *pending, op operation, allowed bool) bool {
+	if c.Cost == 0 || op == peek {
+		return false
+	}
+	if op == settle {
+		return true
+	}
+	counting := c.Limit.Definition().Counting
+	return w.room && counting != ratelimiter.CountDenied && (allowed || counting == ratelimiter.CountAll)
+}
+
+// micros follows the monotonic clock where the clock has one: a step of the wall clock moves no counter.
+func (s *Store) micros() int64 {
+	return s.base.UnixMicro() + s.now().Sub(s.base).Microseconds()
+}
+
+// lock takes the shards in ascending order, so that two decisions never wait for each other.
+func (s *Store) lock(set uint64) {
+	for ; set != 0; set &= set - 1 {
+		s.shards[bits.TrailingZeros64(set)].mu.Lock()
+	}
+}
+
+func (s *Store) unlock(set uint64) {
+	for ; set != 0; set &= set - 1 {
+		s.shards[bits.TrailingZeros64(set)].mu.Unlock()
+	}
+}

@@ -1,0 +1,194 @@
+package memory_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/gcra"
+	"github.com/durward-pdp/durward/ratelimiter/memory"
+)
+
+// clock is set by tests.
+type clock struct{ at time.Time }
+
+func (c *clock) now() time.Time { return c.at }
+
+func newStore(t testing.TB, maxKeys int) (*memory.Store, *clock) {
+	t.Helper()
+	c := &clock{at: time.Unix(1_790_000_000, 0)}
+	s, err := memory.New(memory.Options{Now: c.now, MaxKeys: maxKeys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, c
+}
+
+func perMinute(t testing.TB, count, burst int64) *ratelimiter.Limit {
+	t.Helper()
+	l, err := ratelimiter.NewLimit(ratelimiter.Definition{Name: "test", Count: count, Burst: burst, Window: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func take(t testing.TB, s *memory.Store, l *ratelimiter.Limit, key string, cost int64) ratelimiter.Decision {
+	t.Helper()
+	d, err := s.Take(context.Background(), []ratelimiter.Charge{{Limit: l, Key: ratelimiter.Key(key), Cost: cost}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestNewRefuses(t *testing.T) {
+	if _, err := memory.New(memory.Options{}); err == nil {
+		t.Error("no clock: accepted")
+	}
+	if _, err := memory.New(memory.Options{Now: time.Now, MaxKeys: -1}); err == nil {
+		t.Error("negative bound: accepted")
+	}
+}
+
+func TestStatus(t *testing.T) {
+	s, c := newStore(t, 0)
+	l := perMinute(t, 60, 3)
+	d := take(t, s, l, "k", 2)
+	got := d.Limits[0]
+	if !d.Allowed || !got.Room || !got.Charged || got.Remaining != 1 || got.More != time.Second || got.Full != 2*time.Second || got.Retry != time.Second {
+		t.Fatalf("%+v", got)
+	}
+	if d = take(t, s, l, "k", 2); d.Allowed || d.Limits[0].Retry != time.Second || d.Limits[0].Charged {
+		t.Fatalf("%+v", d)
+	}
+	c.at = c.at.Add(time.Second)
+	if d = take(t, s, l, "k", 2); !d.Allowed || d.Limits[0].Remaining != 0 {
+		t.Fatalf("after the time to retry: %+v", d)
+	}
+}
+
+func TestBound(t *testing.T) {
+	for _, bound := range []int{1, 7, 100, 5000} {
+		s, c := newStore(t, bound)
+		l := perMinute(t, 10, 10)
+		for i := range 4 * bound {
+			take(t, s, l, "key-"+strconv.Itoa(i), 1)
+			c.at = c.at.Add(time.Microsecond)
+		}
+		keys, evicted := s.Stats()
+		if keys > bound || evicted == 0 {
+			t.Errorf("bound %d: %d keys, %d evicted", bound, keys, evicted)
+		}
+	}
+}
+
+// Whoever floods the store with new keys cannot make it forget the counter that is furthest in debt.
+func TestFloodForgetsTheCheapest(t *testing.T) {
+	s, c := newStore(t, 1000)
+	l := perMinute(t, 10, 10)
+	take(t, s, l, "victim", 10)
+	for i := range 20_000 {
+		take(t, s, l, "flood-"+strconv.Itoa(i), 1)
+		c.at = c.at.Add(time.Microsecond)
+	}
+	if d := take(t, s, l, "victim", 1); d.Allowed {
+		t.Fatal("the exhausted counter was forgotten")
+	}
+}
+
+func TestExpiredGo(t *testing.T) {
+	s, c := newStore(t, 100_000)
+	l := perMinute(t, 60, 60) // a counter of one unit is full after a second
+	for i := range 50_000 {
+		take(t, s, l, "key-"+strconv.Itoa(i), 1)
+		c.at = c.at.Add(time.Millisecond) // about a thousand live
+	}
+	keys, evicted := s.Stats()
+	if keys > 5000 || evicted != 0 {
+		t.Fatalf("%d keys kept, %d evicted", keys, evicted)
+	}
+}
+
+func TestSeed(t *testing.T) {
+	s, c := newStore(t, 0)
+	l := perMinute(t, 60, 10)
+	seeded := ratelimiter.Charge{Limit: l, Key: "k", Cost: 1, Seed: gcra.Instant{Micros: c.at.UnixMicro() + 9_000_000}}
+	for want := range 2 {
+		d, err := s.Take(context.Background(), []ratelimiter.Charge{seeded})
+		if err != nil || d.Allowed != (want == 0) {
+			t.Fatalf("take %d of a counter seeded with one unit: %+v, %v", want, d, err)
+		}
+	}
+}
+
+// Decisions over the same shards in different orders neither lock each other out nor race.
+func TestDeadlocksAndRaces(t *testing.T) {
+	s, err := memory.New(memory.Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := perMinute(t, 1_000_000, 1_000_000)
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for i := range 500 {
+				var charges []ratelimiter.Charge
+				for j := range 8 {
+					charges = append(charges, ratelimiter.Charge{Limit: l, Key: ratelimiter.Key(fmt.Sprint((g*i + j*7) % 40 * (j + 1) * 1000 * (j + 1))), Cost: 1})
+				}
+				if ratelimiter.Check(charges) != nil {
+					charges = charges[:1]
+				}
+				if _, err := s.Take(context.Background(), charges); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestAllocations(t *testing.T) {
+	s, _ := newStore(t, 0)
+	l := perMinute(t, 1_000_000_000, 1_000_000_000)
+	charges := []ratelimiter.Charge{{Limit: l, Key: "a", Cost: 1}, {Limit: l, Key: "b", Cost: 1}, {Limit: l, Key: "c", Cost: 1}}
+	got := testing.AllocsPerRun(1000, func() {
+		if _, err := s.Take(context.Background(), charges); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > 1 { // the statuses
+		t.Fatalf("%v allocations for a decision", got)
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	s, err := memory.New(memory.Options{Now: time.Now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, n := range []int{1, 3} {
+		b.Run(fmt.Sprintf("limits=%d", n), func(b *testing.B) {
+			l := perMinute(b, 1_000_000_000, 1_000_000_000)
+			var charges []ratelimiter.Charge
+			for i := range n {
+				charges = append(charges, ratelimiter.Charge{Limit: l, Key: ratelimiter.Key(strconv.Itoa(i)), Cost: 1})
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := s.Take(context.Background(), charges); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}

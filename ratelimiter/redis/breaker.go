@@ -1,0 +1,195 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// ErrOpen is wrapped by the error of a call that was not made because the store failed too often just before.
+var ErrOpen = errors.New("not asked: the breaker is open")
+
+// State is the state of the breaker.
+type State uint8
+
+// States. Closed asks every time, open never, half-open one call at a time.
+const (
+	Closed State = iota
+	Open
+	HalfOpen
+)
+
+// String returns the state's name in metrics and logs.
+func (s State) String() string {
+	switch s {
+	case Closed:
+		return "closed"
+	case Open:
+		return "open"
+	case HalfOpen:
+		return "half_open"
+	}
+	return "invalid"
+}
+
+// Health is the state of a store for readiness and metrics. An open store learns that Redis is back from the next
+// call after its pause: without calls it stays open.
+type Health struct {
+	State State
+	Since time.Time // of the state
+	Cause error     // the last failure; nil while closed
+}
+
+// BreakerOptions say when a store stops asking, and for how long. Zero values mean the defaults.
+type BreakerOptions struct {
+	Failures int           // in a row open it; 5
+	Ratio    float64       // of failed calls within a Window opens it; 0.5
+	Calls    int           // that a Window must have before Ratio counts; 20
+	Window   time.Duration // 1 s
+	MinPause time.Duration // until the first probe; doubled by each probe that fails; 100 ms
+	MaxPause time.Duration // 5 s
+}
+
+func (o *BreakerOptions) complete() error {
+	if o.Failures < 0 || o.Ratio < 0 || o.Ratio > 1 || o.Calls < 0 || o.Window < 0 || o.MinPause < 0 || o.MaxPause < 0 {
+		return errors.New("redis store of limits: breaker setting out of range")
+	}
+	set := func(v *time.Duration, def time.Duration) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	if o.Failures == 0 {
+		o.Failures = 5
+	}
+	if o.Ratio == 0 {
+		o.Ratio = 0.5
+	}
+	if o.Calls == 0 {
+		o.Calls = 20
+	}
+	set(&o.Window, time.Second)
+	set(&o.MinPause, 100*time.Millisecond)
+	set(&o.MaxPause, 5*time.Second)
+	if o.MinPause > o.MaxPause {
+		return fmt.Errorf("redis store of limits: the breaker's least pause %v is above its largest %v", o.MinPause, o.MaxPause)
+	}
+	return nil
+}
+
+// result of a call, as far as the breaker cares.
+type result uint8
+
+const (
+	success result = iota
+	failure
+	ignored // says nothing about Redis: the caller went away
+)
+
+// breaker keeps calls from a store that fails. A pass is handed out per call and handed back with its result.
+type breaker struct {
+	opt    BreakerOptions
+	random func() float64
+	notify func(Health)
+
+	mu      sync.Mutex
+	health  Health
+	round   uint64 // changes with the state: results of calls from before count for nothing
+	row     int    // failures in a row
+	start   time.Time
+	calls   int // since start
+	failed  int
+	pause   time.Duration
+	probeAt time.Time
+	probing bool
+}
+
+type pass struct {
+	round uint64
+	probe bool
+}
+
+func newBreaker(o BreakerOptions, random func() float64, notify func(Health), now time.Time) *breaker {
+	return &breaker{opt: o, random: random, notify: notify, start: now, health: Health{Since: now}}
+}
+
+// enter reports whether a call may be made, and the last failure if not.
+func (b *breaker) enter(now time.Time) (pass, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.health.State == Closed {
+		return pass{round: b.round}, nil
+	}
+	if b.probing || now.Before(b.probeAt) {
+		return pass{}, fmt.Errorf("%w: %w", ErrOpen, b.health.Cause)
+	}
+	b.probing = true
+	b.become(HalfOpen, now, b.health.Cause)
+	return pass{round: b.round, probe: true}, nil
+}
+
+// leave takes the result of the call that p was for.
+func (b *breaker) leave(p pass, r result, cause error, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p.round != b.round {
+		return
+	}
+	if p.probe {
+		b.probed(r, cause, now)
+		return
+	}
+	if r == ignored {
+		return
+	}
+	if now.Sub(b.start) >= b.opt.Window {
+		b.start, b.calls, b.failed = now, 0, 0
+	}
+	b.calls++
+	if r == success {
+		b.row = 0
+		return
+	}
+	b.row++
+	b.failed++
+	tooMany := b.calls >= b.opt.Calls && float64(b.failed) >= b.opt.Ratio*float64(b.calls)
+	if b.row >= b.opt.Failures || tooMany {
+		b.pause = b.opt.MinPause
+		b.open(cause, now)
+	}
+}
+
+func (b *breaker) probed(r result, cause error, now time.Time) {
+	b.probing = false
+	switch r {
+	case success:
+		b.row, b.start, b.calls, b.failed = 0, now, 0, 0
+		b.become(Closed, now, nil)
+	case failure:
+		b.pause = min(2*b.pause, b.opt.MaxPause)
+		b.open(cause, now)
+	default: // the next call probes
+		b.become(Open, now, b.health.Cause)
+	}
+}
+
+// open waits between half and all of the pause, so that replicas do not come back together.
+func (b *breaker) open(cause error, now time.Time) {
+	b.probeAt = now.Add(b.pause/2 + time.Duration(b.random()*float64(b.pause/2)))
+	b.become(Open, now, cause)
+}
+
+func (b *breaker) become(s State, now time.Time, cause error) {
+	b.round++
+	b.health = Health{State: s, Since: now, Cause: cause}
+	if b.notify != nil {
+		b.notify(b.health)
+	}
+}
+
+func (b *breaker) look() Health {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.health
+}

@@ -1,0 +1,275 @@
+package token
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// suite returns the folder of an external suite, which is not part of this
+// repository: DURWARD_SUITES names where they are.
+func suite(t *testing.T, name string) string {
+	t.Helper()
+	root := os.Getenv("DURWARD_SUITES")
+	if root == "" {
+		t.Skipf("left out: DURWARD_SUITES does not say where the suite %s is", name)
+	}
+	return filepath.Join(root, name)
+}
+
+func readSuite(t *testing.T, into any, path ...string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// verifyJWS is the signature level alone: the payloads of these suites are not
+// claims.
+func verifyJWS(raw string, keys *KeySet) error {
+	jws, err := parseCompact(raw, CeilingMaxLength)
+	if err != nil {
+		return err
+	}
+	key, err := keys.choose(jws.header)
+	if err != nil {
+		return err
+	}
+	if !key.verify(jws.header.Algorithm, jws.signed, jws.signature) {
+		return refuse(reasonSignature, "the signature does not match")
+	}
+	return nil
+}
+
+// suiteKeys reads a key or a set as a verifier would be given it.
+func suiteKeys(t *testing.T, key json.RawMessage) (*KeySet, error) {
+	t.Helper()
+	var head struct {
+		Kty  string
+		Keys []struct{ Kty string }
+	}
+	if err := json.Unmarshal(key, &head); err != nil {
+		t.Fatal(err)
+	}
+	if head.Keys == nil {
+		key = json.RawMessage(`{"keys":[` + string(key) + `]}`)
+	}
+	if head.Kty == "oct" || len(head.Keys) > 0 && head.Keys[0].Kty == "oct" {
+		return ParseSecretSet(key)
+	}
+	return ParseKeySet(key)
+}
+
+func TestWycheproof(t *testing.T) {
+	folder := suite(t, "wycheproof")
+	var expected map[string]json.RawMessage
+	readSuite(t, &expected, folder, "expected-disagreements.json")
+	for file, want := range map[string]int{"json_web_signature_test.json": 401, "json_web_key_test.json": 26} {
+		t.Run(file, func(t *testing.T) {
+			disagreements := map[string]string{}
+			if data, ok := expected[file]; ok {
+				if err := json.Unmarshal(data, &disagreements); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var vectors struct {
+				TestGroups []struct {
+					Public, Private json.RawMessage
+					Tests           []struct {
+						TcID    int
+						Comment string
+						JWS     string
+						Result  string
+					}
+				}
+			}
+			readSuite(t, &vectors, folder, file)
+			count := 0
+			var differing []string
+			for _, group := range vectors.TestGroups {
+				key := group.Public
+				if key == nil {
+					key = group.Private
+				}
+				keys, keyErr := suiteKeys(t, key)
+				for _, test := range group.Tests {
+					count++
+					err := keyErr
+					if err == nil {
+						err = verifyJWS(test.JWS, keys)
+					}
+					if (err == nil) == (test.Result == "valid") {
+						continue
+					}
+					id := strconv.Itoa(test.TcID)
+					differing = append(differing, id)
+					if disagreements[id] == "" {
+						t.Errorf("%s (%s) is labelled %s: %v", id, test.Comment, test.Result, err)
+					}
+				}
+			}
+			slices.Sort(differing)
+			if known := slices.Sorted(maps.Keys(disagreements)); !slices.Equal(known, differing) || count != want {
+				t.Errorf("%d vectors (want %d), differing %v, known %v", count, want, differing, known)
+			}
+		})
+	}
+}
+
+func TestJSONParsingSuite(t *testing.T) {
+	folder := filepath.Join(suite(t, "json-parsing"), "test_parsing")
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[byte]int{}
+	for _, entry := range entries {
+		data, err := os.ReadFile(filepath.Join(folder, entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind := entry.Name()[0]
+		counts[kind]++
+		_, syntax := parseJSON(data)
+		switch kind {
+		case 'y':
+			// RFC 8259 lets duplicate names stand; here they are refused.
+			duplicate := strings.HasPrefix(entry.Name(), "y_object_duplicated_key")
+			if (syntax == nil) == duplicate {
+				t.Errorf("%s: %v", entry.Name(), syntax)
+			}
+		case 'n':
+			if syntax == nil {
+				t.Errorf("%s is accepted", entry.Name())
+			}
+		case 'i':
+			// Numbers that no float64 holds are kept as text; all else that the
+			// RFC leaves open is refused.
+			number := strings.HasPrefix(entry.Name(), "i_number_")
+			if (syntax == nil) != number {
+				t.Errorf("%s: %v", entry.Name(), syntax)
+			}
+		}
+	}
+	if counts['y'] != 95 || counts['n'] != 188 || counts['i'] != 35 {
+		t.Errorf("%v files", counts)
+	}
+}
+
+// TestCookbook recomputes the examples of RFC 7520 and RFC 8037.
+func TestCookbook(t *testing.T) {
+	folder := suite(t, "jose-cookbook")
+	for file, want := range map[string]string{
+		"jws/4_1.rsa_v15_signature.json":               "",
+		"jws/4_2.rsa-pss_signature.json":               "",
+		"jws/4_3.ecdsa_signature.json":                 "",
+		"jws/4_4.hmac-sha2_integrity_protection.json":  "",
+		"curve25519/jws.json":                          "",
+		"jws/4_5.signature_with_detached_content.json": reasonSignature,
+	} {
+		t.Run(file, func(t *testing.T) {
+			var example struct {
+				Input  struct{ Key map[string]any }
+				Output struct{ Compact string }
+			}
+			readSuite(t, &example, folder, file)
+			jwk := example.Input.Key
+			if jwk["kty"] != "oct" {
+				if _, err := ParseKeySet(set(t, jwk)); err == nil {
+					t.Error("a private key is accepted")
+				}
+				for _, private := range []string{"d", "p", "q", "dp", "dq", "qi"} {
+					delete(jwk, private)
+				}
+			}
+			if jwk["kty"] == "OKP" || jwk["alg"] == "ES521" {
+				delete(jwk, "alg")
+			}
+			keys, err := suiteKeys(t, json.RawMessage(text(t, jwk)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw := example.Output.Compact
+			wantReason(t, raw, verifyJWS(raw, keys), want)
+		})
+	}
+	extensions, err := filepath.Glob(filepath.Join(folder, "rfc7797", "*.json"))
+	if err != nil || len(extensions) != 2 {
+		t.Fatalf("%v %v", extensions, err)
+	}
+	for _, file := range extensions {
+		var example struct {
+			Signing struct{ Protected json.RawMessage }
+		}
+		readSuite(t, &example, file)
+		_, err := parseCompact(encode(string(example.Signing.Protected))+".JC4wMg.AA", 0)
+		wantReason(t, "", err, reasonCritical)
+	}
+	encrypted, err := filepath.Glob(filepath.Join(folder, "jwe", "*.json"))
+	if err != nil || len(encrypted) == 0 {
+		t.Fatalf("%v %v", encrypted, err)
+	}
+	for _, file := range encrypted {
+		var example struct{ Output struct{ Compact string } }
+		if readSuite(t, &example, file); example.Output.Compact != "" {
+			_, err := Parse(example.Output.Compact, 0)
+			wantReason(t, "", err, reasonMalformed)
+		}
+	}
+}
+
+// TestRFCTokens verifies the examples of RFC 7515, RFC 7520 and RFC 8037 whose
+// keys are in the cookbook, and refuses unsigned and unknown ones.
+func TestRFCTokens(t *testing.T) {
+	var files map[string][]string
+	readSuite(t, &files, suite(t, "rfc-jose"), "compact-tokens.json")
+	cookbook := suite(t, "jose-cookbook")
+	texts := []json.RawMessage{
+		// RFC 7515 appendix A.1.1.
+		json.RawMessage(`{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}`),
+		// RFC 8037 appendix A.2.
+		json.RawMessage(`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`),
+	}
+	for _, name := range []string{"3_1.ec_public_key.json", "3_3.rsa_public_key.json", "3_5.symmetric_key_mac_computation.json"} {
+		var key json.RawMessage
+		readSuite(t, &key, cookbook, "jwk", name)
+		texts = append(texts, key)
+	}
+	var sets []*KeySet
+	for _, key := range texts {
+		keys, err := suiteKeys(t, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets = append(sets, keys)
+	}
+	got := map[string]bool{}
+	unsigned := 0
+	for _, tokens := range files {
+		for _, raw := range tokens {
+			jws, err := parseCompact(raw, 0)
+			if strings.HasPrefix(raw, encode(`{"alg":"none"}`)) || strings.HasPrefix(raw, encode(`{"alg":"ED25519`)) {
+				unsigned++
+				wantReason(t, raw, err, reasonAlgorithm)
+			}
+			for _, keys := range sets {
+				if err == nil && verifyJWS(raw, keys) == nil {
+					got[jws.header.Algorithm] = true
+				}
+			}
+		}
+	}
+	want := []string{"ES512", "EdDSA", "HS256", "HS384", "HS512", "PS384", "RS256"}
+	if algs := slices.Sorted(maps.Keys(got)); !slices.Equal(algs, want) || unsigned != 3 {
+		t.Errorf("verified %v, want %v; %d unsigned or unknown", algs, want, unsigned)
+	}
+}

@@ -1,0 +1,75 @@
+package identity
+
+import (
+	"strings"
+
+	"github.com/durward-pdp/durward/pdp/verdict"
+)
+
+// The descriptions are fixed: which check refused is for the record alone, since a client that can tell an expired
+// token from a forged one learns about keys and clocks.
+const (
+	describeRequest = "The request must carry one access token, in one Authorization field"
+	describeToken   = "The credentials are missing something, no longer valid, or not meant for this service"
+	describeScope   = "The access token does not cover this operation"
+)
+
+// challenges are the values of WWW-Authenticate (RFC 6750, section 3) of one service, made once at load.
+type challenges struct {
+	missing, invalidRequest, invalidToken string
+}
+
+func newChallenges(realm string) challenges {
+	return challenges{
+		// Who sent no credentials did nothing wrong: no error code (RFC 6750, section 3.1).
+		missing:        challenge(realm),
+		invalidRequest: challenge(realm, "error", string(verdict.InvalidRequest), "error_description", describeRequest),
+		invalidToken:   challenge(realm, "error", string(verdict.InvalidToken), "error_description", describeToken),
+	}
+}
+
+// of returns the challenge for what the client is told.
+func (c *challenges) of(public verdict.Public) string {
+	switch public {
+	case verdict.CredentialsRequired:
+		return c.missing
+	case verdict.InvalidRequest:
+		return c.invalidRequest
+	default:
+		return c.invalidToken
+	}
+}
+
+func scopeChallenge(realm string, scopes []string) string {
+	return challenge(realm, "error", string(verdict.InsufficientScope), "error_description", describeScope,
+		"scope", strings.Join(scopes, " "))
+}
+
+// challenge writes a Bearer challenge with the realm and further parameters, given as names and values in turn.
+func challenge(realm string, parameters ...string) string {
+	var b strings.Builder
+	b.WriteString("Bearer realm=")
+	writeQuoted(&b, realm)
+	for i := 0; i+1 < len(parameters); i += 2 {
+		b.WriteString(", " + parameters[i] + "=")
+		writeQuoted(&b, parameters[i+1])
+	}
+	return b.String()
+}
+
+// writeQuoted writes a quoted-string (RFC 9110, section 5.6.4). What has no place in a header becomes "?".
+func writeQuoted(b *strings.Builder, text string) {
+	b.WriteByte('"')
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r > '~':
+			b.WriteByte('?')
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+}

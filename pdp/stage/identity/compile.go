@@ -1,0 +1,287 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/subject"
+	"github.com/durward-pdp/durward/pdp/token"
+)
+
+// compiler builds one service's part and collects what is wrong with it. The keys that each kind of authenticator may
+// have, and references, are checked before; what would open a door if that were forgotten is checked here again.
+type compiler struct {
+	bundle   *format.Bundle
+	service  *format.Service
+	part     *part
+	problems format.Problems
+}
+
+// inBundle reports a problem at a path of bundle.yaml, inService at one of service.yaml.
+func (c *compiler) inBundle(path, message string) {
+	c.problems = append(c.problems, c.bundle.File.Problem(path, message))
+}
+
+func (c *compiler) inService(path, message string) {
+	c.problems = append(c.problems, c.service.File.Problem(path, message))
+}
+
+func (c *compiler) authenticators() {
+	for i, name := range c.service.Identity.Accept {
+		at := fmt.Sprintf("$.identity.accept[%d]", i)
+		a, ok := c.bundle.Authenticators[name]
+		switch {
+		case !ok:
+			c.inService(at, fmt.Sprintf("the bundle has no authenticator %q", name))
+		case a.Kind == "jwt":
+			c.jwt(name, &a, at)
+		case a.Kind == "mtls":
+			c.mtls(name, &a)
+		default:
+			c.inBundle("$.authenticators."+name+".kind", fmt.Sprintf("this version has no authenticators of kind %q, only jwt and mtls", a.Kind))
+		}
+	}
+}
+
+func (c *compiler) mtls(name string, a *format.Authenticator) {
+	path := "$.authenticators." + name
+	if a.Roles != nil {
+		c.inBundle(path+".roles", "roles come from the claims of a token; a certificate has none")
+	}
+	if len(a.SANs) == 0 {
+		c.inBundle(path+".sans", "sans is missing: it lists the subject alternative names to accept")
+	}
+	out := &certificates{authenticator: name}
+	for i, text := range a.SANs {
+		pattern, problem := newNamePattern(text)
+		if problem != "" {
+			c.inBundle(fmt.Sprintf("%s.sans[%d]", path, i), problem)
+			continue
+		}
+		out.patterns = append(out.patterns, pattern)
+	}
+	c.part.certificates = append(c.part.certificates, out)
+}
+
+func (c *compiler) jwt(name string, a *format.Authenticator, accepted string) {
+	path := "$.authenticators." + name
+	i := &issuer{authenticator: name, verifier: c.verifier(name, a), keys: c.keys(path, a), claims: c.claims(path, a)}
+	i.roles, i.anyRole = c.roles(path, a)
+	if other, clash := c.part.issuers[a.Issuer]; clash && a.Issuer != "" {
+		c.inService(accepted, fmt.Sprintf("the authenticators %q and %q have the same issuer: a token would have two meanings",
+			other.authenticator, name))
+		return
+	}
+	c.part.issuers[a.Issuer] = i
+}
+
+// verifier checks what tokens must look like, each setting at its own place.
+func (c *compiler) verifier(name string, a *format.Authenticator) *token.Verifier {
+	path := "$.authenticators." + name
+	before := len(c.problems)
+	if a.Issuer == "" {
+		c.inBundle(path+".issuer", "the issuer is missing: tokens are taken from one exact iss alone")
+	}
+	if len(a.Algorithms) == 0 {
+		c.inBundle(path+".algorithms", "the list of algorithms is missing or empty")
+	}
+	for i, algorithm := range a.Algorithms {
+		at := fmt.Sprintf("%s.algorithms[%d]", path, i)
+		if strings.HasPrefix(algorithm, "HS") {
+			c.inBundle(at, fmt.Sprintf("%s needs a secret that issuer and server share, and the keys here are public", algorithm))
+		} else {
+			c.tryConfig(at, token.Config{Algorithms: []string{algorithm}})
+		}
+	}
+	for i, typ := range a.Types {
+		c.tryConfig(fmt.Sprintf("%s.types[%d]", path, i), token.Config{Types: []string{typ}})
+	}
+	config := token.Config{Issuer: a.Issuer, Algorithms: a.Algorithms, Types: a.Types, MaxLifetime: time.Duration(a.MaxLifetime)}
+	if a.Leeway != 0 || c.isWritten("authenticators", name, "leeway") {
+		leeway := time.Duration(a.Leeway)
+		config.Leeway = &leeway
+		c.tryConfig(path+".leeway", token.Config{Leeway: &leeway})
+	}
+	if a.MaxLifetime <= 0 && c.isWritten("authenticators", name, "max_lifetime") {
+		c.inBundle(path+".max_lifetime", "a max_lifetime of zero would accept no token")
+	}
+	if len(c.problems) > before {
+		return nil
+	}
+	v, err := token.NewVerifier(config)
+	if err != nil {
+		c.inBundle(path, err.Error())
+	}
+	return v
+}
+
+// tryConfig reports what is wrong with one setting, with the others as they may be.
+func (c *compiler) tryConfig(at string, config token.Config) {
+	config.Issuer = "https://issuer.example"
+	if config.Algorithms == nil {
+		config.Algorithms = []string{"ES256"}
+	}
+	if _, err := token.NewVerifier(config); err != nil {
+		c.inBundle(at, err.Error())
+	}
+}
+
+// isWritten says whether bundle.yaml holds a key: a duration of zero that is written there is not the default.
+func (c *compiler) isWritten(path ...string) bool {
+	found := false
+	c.bundle.File.Walk(func(at []string, _ format.Position, _ string) { found = found || slices.Equal(at, path) })
+	return found
+}
+
+// keys reads the issuer's key set, a file of the bundle. A weak or contradictory key is refused even beside good ones:
+// who shipped it believes that it works.
+func (c *compiler) keys(path string, a *format.Authenticator) *token.KeySet {
+	if a.JWKS.File == "" {
+		c.inBundle(path+".jwks", "this version takes an issuer's keys from a file of the bundle alone: write jwks: {file: PATH}")
+		return nil
+	}
+	file, ok := c.bundle.Files.Get("", a.JWKS.File)
+	if !ok {
+		c.inBundle(path+".jwks.file", fmt.Sprintf("the bundle has no file %q", a.JWKS.File))
+		return nil
+	}
+	set, err := token.ParseKeySet(file.Data)
+	if err != nil {
+		line, column := 1, 1
+		if bad, ok := errors.AsType[*token.KeySetError](err); ok {
+			line, column, err = bad.Line, bad.Column, bad.Err
+		}
+		c.problems = append(c.problems, file.ProblemAt(line, column, err.Error()))
+		return nil
+	}
+	for _, key := range set.Unusable() {
+		if !key.Foreign {
+			c.problems = append(c.problems, file.ProblemAt(key.Line, key.Column, key.Err.Error()))
+		}
+	}
+	return set
+}
+
+// claims reads where the parts of a subject stand in a token.
+func (c *compiler) claims(path string, a *format.Authenticator) claimPaths {
+	var out claimPaths
+	rolesFrom := ""
+	if a.Roles != nil {
+		rolesFrom = a.Roles.From
+	}
+	for _, row := range []struct {
+		path         *token.Path
+		text, preset string
+		at           string
+	}{
+		{&out.id, a.Subject.ID, "sub", ".subject.id"},
+		{&out.tenant, a.Subject.Tenant, "", ".subject.tenant"},
+		{&out.scopes, a.Subject.Scopes, "scope", ".subject.scopes"},
+		{&out.roles, rolesFrom, "", ".roles.from"},
+		{&out.acr, "", "acr", ""},
+		{&out.amr, "", "amr", ""},
+		{&out.authTime, "", "auth_time", ""},
+		{&out.binding, "", "cnf", ""},
+	} {
+		if row.text == "" {
+			row.text = row.preset
+		}
+		if row.text == "" {
+			continue
+		}
+		parsed, err := token.ParsePath(row.text)
+		if err != nil {
+			c.inBundle(path+row.at, err.Error())
+			continue
+		}
+		*row.path = parsed
+	}
+	return out
+}
+
+// roles reads which roles the authenticator may assert.
+func (c *compiler) roles(path string, a *format.Authenticator) (allowed map[string]bool, any bool) {
+	if a.Roles == nil {
+		return nil, false
+	}
+	if a.Roles.From == "" {
+		c.inBundle(path+".roles", "from is missing: it names the claim that holds the roles")
+	}
+	if len(a.Roles.Allow) == 0 {
+		c.inBundle(path+".roles", `allow is missing: it lists the roles that the authenticator may assert, "*" for all`)
+	}
+	allowed = make(map[string]bool, len(a.Roles.Allow))
+	for i, role := range a.Roles.Allow {
+		if !isIdentifier(role) || subject.IsKeyShaped(role) {
+			c.inBundle(fmt.Sprintf("%s.roles.allow[%d]", path, i),
+				fmt.Sprintf("%q can be no role: a role is 1 to 256 bytes without control characters and looks unlike the key of a subject", role))
+		}
+		allowed[role] = true
+	}
+	return allowed, allowed["*"]
+}
+
+// audiences reads whom tokens must be meant for. Where tokens are accepted it cannot be left out.
+func (c *compiler) audiences() {
+	names := c.service.Identity.Audiences
+	if len(names) == 0 && !c.takesTokens() {
+		return
+	}
+	audiences, err := token.NewAudiences(names...)
+	if err != nil {
+		c.inService("$.identity.audiences", "audiences are mandatory for tokens: "+err.Error())
+	}
+	c.part.audiences = audiences
+}
+
+func (c *compiler) takesTokens() bool {
+	return slices.ContainsFunc(c.service.Identity.Accept, func(name string) bool { return c.bundle.Authenticators[name].Kind == "jwt" })
+}
+
+// routes reads mode and scopes of each route.
+func (c *compiler) routes() {
+	preset := c.mode("$.identity.mode", c.service.Identity.Mode, modeRequired)
+	c.part.routes = make([]requirement, len(c.service.Routes))
+	unmet := false
+	for i := range c.service.Routes {
+		r := &c.service.Routes[i]
+		at := fmt.Sprintf("$.routes[%d]", i)
+		mode := c.mode(at+".identity", r.Identity, preset)
+		c.scopes(at, r.Scopes, mode)
+		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service.Name, r.Scopes)}
+		unmet = unmet || r.Access != "public" && mode != modeNone && len(c.service.Identity.Accept) == 0
+	}
+	if unmet {
+		c.inService("$.identity.accept", "accept names no authenticator, and routes that are not public need one; name one, or write mode: none")
+	}
+}
+
+func (c *compiler) scopes(at string, scopes []string, m mode) {
+	if len(scopes) > 0 && len(c.service.Identity.Accept) > 0 && (m == modeNone || !c.takesTokens()) {
+		c.inService(at+".scopes", "no token is accepted here, so nobody could have the scopes")
+	}
+	for i, s := range scopes {
+		if !isScope(s) {
+			c.inService(fmt.Sprintf("%s.scopes[%d]", at, i), fmt.Sprintf("%q is no scope: printable ASCII without space, quote and backslash", s))
+		}
+	}
+}
+
+func (c *compiler) mode(at, text string, preset mode) mode {
+	switch text {
+	case "":
+		return preset
+	case "required":
+		return modeRequired
+	case "optional":
+		return modeOptional
+	case "none":
+		return modeNone
+	}
+	c.inService(at, fmt.Sprintf("%q is no mode; write required, optional or none", text))
+	return preset
+}

@@ -1,0 +1,204 @@
+package identity
+
+import (
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/subject"
+	"github.com/durward-pdp/durward/pdp/token"
+	"github.com/durward-pdp/durward/pdp/verdict"
+)
+
+// maxIdentifier bounds each name that a token gives: the subject, its tenant, a role.
+const maxIdentifier = 256
+
+var errNoName = errors.New("a claim is empty, too long for a name, or holds control characters")
+
+// issuer is an authenticator of kind jwt. It is immutable.
+type issuer struct {
+	authenticator string
+	verifier      *token.Verifier
+	keys          *token.KeySet
+	claims        claimPaths
+	roles         map[string]bool // that it may assert
+	anyRole       bool
+}
+
+// claimPaths says where the parts of a subject stand. The zero path is never present.
+type claimPaths struct {
+	id, tenant, scopes, roles, acr, amr, authTime, binding token.Path
+}
+
+// fromToken makes a subject of a raw token.
+func (p *part) fromToken(c *pipeline.Case, raw string) (subject.Subject, refusal) {
+	parsed, err := token.Parse(raw, 0)
+	if err != nil {
+		return subject.Subject{}, refuseToken(err)
+	}
+	// The issuer is chosen before any key is looked at (RFC 8725, section 3.8).
+	i, ok := p.issuers[parsed.Issuer()]
+	if !ok {
+		return subject.Subject{}, refusal{reason: verdict.TokenIssuer}
+	}
+	verified, err := i.verifier.Verify(parsed, i.keys)
+	if err != nil {
+		return subject.Subject{}, i.refuse(parsed, refuseToken(err))
+	}
+	claims, err := i.verifier.Check(verified, p.audiences, c.Now)
+	if err != nil {
+		return subject.Subject{}, i.refuse(parsed, refuseToken(err))
+	}
+	if !i.isBound(claims, c.Request.Certificate) {
+		return subject.Subject{}, i.refuse(parsed, refusal{verdict.TokenBinding, "cnf names a key or certificate that was not shown"})
+	}
+	who, ok := i.subject(claims)
+	if !ok {
+		return subject.Subject{}, i.refuse(parsed, refusal{verdict.TokenClaim, "a claim that describes the subject is missing or of another type"})
+	}
+	who.KeyID = verified.Header().KeyID
+	return who, refusal{}
+}
+
+// refuseToken takes over the reason of a token's refusal. The words are the same; a test compares the lists.
+func refuseToken(err error) refusal {
+	if refused, ok := errors.AsType[*token.Error](err); ok {
+		return refusal{reason: verdict.Reason(refused.Reason()), detail: refused.Error()}
+	}
+	return refusal{reason: verdict.TokenMalformed}
+}
+
+// refuse adds to a refusal which authenticator and key it is about. The key's id is taken from the key set: that of the
+// token is a stranger's text until it has been found there.
+func (i *issuer) refuse(t *token.Token, r refusal) refusal {
+	prefix := "authenticator " + i.authenticator
+	if key, err := i.verifier.SelectKey(t, i.keys); err == nil && key.ID() != "" {
+		prefix += ", key " + key.ID()
+	}
+	r.detail = prefix + ": " + r.detail
+	return r
+}
+
+// isBound checks the binding of a token to a client certificate (RFC 8705, section 3.1). A token that is bound in
+// another way is no bearer token, and is refused as long as nobody can check the binding.
+func (i *issuer) isBound(claims token.Claims, certificate *request.Certificate) bool {
+	value, present := claims.Lookup(i.claims.binding)
+	if !present {
+		return true
+	}
+	binding, ok := value.(map[string]any)
+	if !ok || len(binding) != 1 || certificate == nil {
+		return false
+	}
+	thumbprint, ok := binding["x5t#S256"].(string)
+	if !ok {
+		return false
+	}
+	want := base64.RawURLEncoding.EncodeToString(certificate.Thumbprint[:])
+	return subtle.ConstantTimeCompare([]byte(thumbprint), []byte(want)) == 1
+}
+
+// subject reads the subject from verified claims; false when a claim is missing or of another type than it must be.
+func (i *issuer) subject(claims token.Claims) (subject.Subject, bool) {
+	paths := &i.claims
+	id, err := name(claims)(paths.id)
+	if err != nil {
+		return subject.Subject{}, false
+	}
+	s := subject.Subject{
+		Key:           subject.Key(subject.KindUser, i.authenticator, id),
+		Kind:          subject.KindUser,
+		Authenticator: i.authenticator,
+		ID:            id,
+		Issuer:        claims.Issuer(),
+		Claims:        claims.Members(),
+		TokenID:       claims.ID(),
+	}
+	var ok [6]bool
+	var roles []string
+	s.Tenant, ok[0] = ifPresent(claims, paths.tenant, name(claims))
+	s.ACR, ok[1] = ifPresent(claims, paths.acr, name(claims))
+	s.AMR, ok[2] = ifPresent(claims, paths.amr, claims.Strings)
+	s.AuthTime, ok[3] = ifPresent(claims, paths.authTime, claims.Time)
+	roles, ok[4] = ifPresent(claims, paths.roles, claims.Strings)
+	s.Scopes, ok[5] = readScopes(claims, paths.scopes)
+	if slices.Contains(ok[:], false) {
+		return subject.Subject{}, false
+	}
+	s.Roles, s.DroppedRoles = i.filter(roles)
+	return s, true
+}
+
+// ifPresent reads a claim that may be absent; false when it is there and cannot be read.
+func ifPresent[T any](claims token.Claims, path token.Path, read func(token.Path) (T, error)) (T, bool) {
+	if _, present := claims.Lookup(path); !present {
+		var none T
+		return none, true
+	}
+	value, err := read(path)
+	return value, err == nil
+}
+
+// name reads a claim that is a name.
+func name(claims token.Claims) func(token.Path) (string, error) {
+	return func(path token.Path) (string, error) {
+		text, err := claims.String(path)
+		if err == nil && !isIdentifier(text) {
+			err = errNoName
+		}
+		return text, err
+	}
+}
+
+// filter keeps the roles that the authenticator may assert and counts the others. A role that looks like the key of a
+// subject would make this subject that other one, so it is dropped whatever the list says.
+func (i *issuer) filter(roles []string) (kept []string, dropped int) {
+	for _, role := range roles {
+		if (i.anyRole || i.roles[role]) && isIdentifier(role) && !subject.IsKeyShaped(role) {
+			kept = append(kept, role)
+		} else {
+			dropped++
+		}
+	}
+	return kept, dropped
+}
+
+// readScopes reads scopes from one string, separated by single spaces (RFC 6749, section 3.3), or from an array.
+func readScopes(claims token.Claims, path token.Path) ([]string, bool) {
+	value, present := claims.Lookup(path)
+	if !present || value == "" {
+		return nil, true
+	}
+	scopes, err := claims.Strings(path)
+	if text, ok := value.(string); ok {
+		scopes = strings.Split(text, " ")
+	}
+	if err != nil {
+		return nil, false
+	}
+	for _, s := range scopes {
+		if !isScope(s) {
+			return nil, false
+		}
+	}
+	return scopes, true
+}
+
+// isScope says whether text is a scope-token of RFC 6749, section 3.3.
+func isScope(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return text != ""
+}
+
+func isIdentifier(text string) bool {
+	return text != "" && len(text) <= maxIdentifier && !strings.ContainsFunc(text, unicode.IsControl)
+}

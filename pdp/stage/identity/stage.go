@@ -1,0 +1,150 @@
+package identity
+
+import (
+	"context"
+	"errors"
+
+	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/subject"
+	"github.com/durward-pdp/durward/pdp/token"
+	"github.com/durward-pdp/durward/pdp/verdict"
+)
+
+// Name is the stage's name: its point in the stage table and the key of its part in a compiled service.
+const Name = "identity"
+
+// ErrNotCompiled is returned for a case whose service or route this stage did not compile.
+var ErrNotCompiled = errors.New("establish the subject: the route has no compiled identity settings")
+
+// Stage establishes subjects. It holds no state and is safe for concurrent use.
+type Stage struct{}
+
+// New returns the stage.
+func New() *Stage { return &Stage{} }
+
+// Name returns the stage's name.
+func (*Stage) Name() string { return Name }
+
+// part is one service's identity settings, compiled. It is immutable.
+type part struct {
+	routes       []requirement      // by the route's index
+	issuers      map[string]*issuer // by the exact iss
+	certificates []*certificates    // in the order of identity.accept
+	audiences    token.Audiences
+	challenges   challenges
+}
+
+// requirement is what one route needs of a subject.
+type requirement struct {
+	mode   mode
+	scopes []string
+	// challenge is the WWW-Authenticate of a subject that lacks a scope.
+	challenge string
+}
+
+// mode says whether a route needs credentials. The zero mode does.
+type mode uint8
+
+const (
+	modeRequired mode = iota
+	modeOptional
+	modeNone
+)
+
+// refusal is why no subject could be established; the zero refusal is none. The detail holds nothing that came with
+// the request.
+type refusal struct {
+	reason verdict.Reason
+	detail string
+}
+
+func (r refusal) is() bool { return r.reason != "" }
+
+// Compile builds what a service's routes need: a verifier for each accepted authenticator, and mode and scopes of
+// each route.
+func (*Stage) Compile(b *format.Bundle, s *format.Service) (any, format.Problems) {
+	c := &compiler{bundle: b, service: s, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(s.Name)}}
+	c.authenticators()
+	c.audiences()
+	c.routes()
+	if len(c.problems) > 0 {
+		return nil, c.problems
+	}
+	return c.part, nil
+}
+
+// Evaluate sets the case's subject, or denies. An error means that the case's service was not compiled for this stage.
+func (*Stage) Evaluate(_ context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+	c.Subject = subject.Anonymous()
+	p, ok := pipeline.Part[*part](c, Name)
+	if !ok || c.Match.Route == nil {
+		return pipeline.Stop, ErrNotCompiled
+	}
+	i := c.Match.Route.Index
+	if i < 0 || i >= len(p.routes) {
+		return pipeline.Stop, ErrNotCompiled
+	}
+	route := &p.routes[i]
+	if c.Match.Route.Public || route.mode == modeNone {
+		return pipeline.Continue, nil
+	}
+	if r := p.establish(c, route); r.is() {
+		return p.deny(c, route, r), nil
+	}
+	return pipeline.Continue, nil
+}
+
+// establish finds the request's one credential, verifies it and sets the subject.
+func (p *part) establish(c *pipeline.Case, route *requirement) refusal {
+	raw, reason := credential(c)
+	if reason != "" {
+		return refusal{reason: reason}
+	}
+	var who subject.Subject
+	var r refusal
+	switch {
+	case raw != "":
+		who, r = p.fromToken(c, raw)
+	case c.Request.Certificate != nil && len(p.certificates) > 0:
+		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
+	case route.mode == modeOptional && len(route.scopes) == 0:
+		return refusal{}
+	default:
+		return refusal{reason: verdict.TokenMissing}
+	}
+	if r.is() {
+		return r
+	}
+	c.Subject = who
+	if !holdsAll(who.Scopes, route.scopes) {
+		return refusal{reason: verdict.ScopeMissing}
+	}
+	return refusal{}
+}
+
+// holdsAll says whether every wanted scope is held. Both lists are short: a token bounds one, a file the other.
+func holdsAll(held, wanted []string) bool {
+next:
+	for _, w := range wanted {
+		for _, h := range held {
+			if h == w {
+				continue next
+			}
+		}
+		return false
+	}
+	return true
+}
+
+// deny records the refusal, and tells the client no more than RFC 6750 asks for.
+func (p *part) deny(c *pipeline.Case, route *requirement, r refusal) pipeline.Outcome {
+	c.Verdict.Explanation.Detail = r.detail
+	challenge := p.challenges.of(r.reason.Public())
+	if r.reason == verdict.ScopeMissing {
+		challenge = route.challenge
+	}
+	c.Verdict.Obligations.SetResponse = append(c.Verdict.Obligations.SetResponse,
+		verdict.Field{Name: "www-authenticate", Value: challenge})
+	return c.Deny(r.reason)
+}

@@ -1,0 +1,134 @@
+package bundle
+
+// problemCases are edits of the sample and what they are answered with.
+var problemCases = []struct {
+	name      string
+	file      string   // services/orders/service.yaml where it is empty
+	edit      []string // old and new texts in turn
+	remove    bool     // the file
+	noAddress bool     // the operator chose no address rule
+	want      string   // the first lines, without "services/orders/"
+}{
+	// bundle.yaml
+	{name: "no bundle.yaml", file: "bundle.yaml", remove: true, want: `bundle.yaml: a bundle needs this file`},
+	{name: "format missing", file: "bundle.yaml", edit: []string{"format: 1\n", ""}, want: `bundle.yaml:1:1: format: 1 is mandatory`},
+	{name: "format of the future", file: "bundle.yaml", edit: []string{"format: 1\n", "format: 2\nnews: true\n"}, want: `bundle.yaml:1:9: the bundle is in format 2; this server reads format 1`},
+	{name: "requires a later format", file: "bundle.yaml", edit: []string{`"1.0"`, `"1.3"`, "name: acme", "name: acme\nnews: true"}, want: `bundle.yaml:2:11: the bundle needs format 1.3; this server reads up to 1.0`},
+	{name: "requires nonsense", file: "bundle.yaml", edit: []string{`"1.0"`, `"v1"`}, want: `bundle.yaml:2:11: "v1" is no version of the format; write "1.0"`},
+	{name: "requires without quotes", file: "bundle.yaml", edit: []string{`"1.0"`, `1.0`}, want: `bundle.yaml:2:11: expected text, found a number (put it in quotes: "1.0")`},
+	{name: "name", file: "bundle.yaml", edit: []string{"name: acme", "name: Acme:1"}, want: `bundle.yaml:3:7: the bundle needs a name; a name is 1 to 63 lower-case letters, digits and hyphens, and begins with a letter or digit`},
+	{name: "authenticator's name", file: "bundle.yaml", edit: []string{"  machines:", "  a:b:"}, want: `bundle.yaml:15:3: "a:b" is no name of an authenticator; a name is 1 to 63 lower-case letters, digits and hyphens, and begins with a letter or digit
+service.yaml:7:43: there is no authenticator "machines"`},
+	{name: "no kind", file: "bundle.yaml", edit: []string{"kind: mtls, ", ""}, want: `bundle.yaml:15:3: an authenticator needs a kind: jwt or mtls`},
+	{name: "unknown kind", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: ldap, "}, want: `bundle.yaml:15:14: kind is jwt, introspection, api_key or mtls, not "ldap"`},
+	{name: "jwt without its keys", file: "bundle.yaml", edit: []string{"    issuer: https://idp.example.com\n", "", "    algorithms: [RS256, ES256]\n", "", "    jwks: {file: keys/corp.jwks.json}\n", ""}, want: `bundle.yaml:5:3: an authenticator of kind jwt needs issuer
+bundle.yaml:5:3: an authenticator of kind jwt needs algorithms
+bundle.yaml:5:3: an authenticator of kind jwt needs jwks
+keys/corp.jwks.json: nothing in the bundle refers to this file`},
+	{name: "mtls with those of jwt", file: "bundle.yaml", edit: []string{"kind: mtls,", "kind: mtls, issuer: x, leeway: 1s,"}, want: `bundle.yaml:15:34: issuer has no meaning for an authenticator of kind mtls
+bundle.yaml:15:45: leeway has no meaning for an authenticator of kind mtls`},
+	{name: "jwt with those of mtls", file: "bundle.yaml", edit: []string{"    leeway: 30s\n", "    sans: [x]\n"}, want: `bundle.yaml:11:5: sans has no meaning for an authenticator of kind jwt`},
+	{name: "no such key file", file: "bundle.yaml", edit: []string{"keys/corp.jwks.json", "keys/crop.jwks.json"}, want: `bundle.yaml:9:18: the bundle has no file "keys/crop.jwks.json" (did you mean "keys/corp.jwks.json"?)
+keys/corp.jwks.json: nothing in the bundle refers to this file`},
+	{name: "a key file of another kind", file: "bundle.yaml", edit: []string{"keys/corp.jwks.json", "bundle.yaml"}, want: `bundle.yaml:9:18: "bundle.yaml" is not a file that can be referred to
+keys/corp.jwks.json: nothing in the bundle refers to this file`},
+	{name: "two guards of a name", file: "bundle.yaml", edit: []string{"guards:\n", "guards:\n  - {name: blocked, model: shared/deny.conf, rules: [shared/deny.csv]}\n"}, want: `bundle.yaml:18:12: a second policy named "blocked"`},
+	{name: "guard without model and rules", file: "bundle.yaml", edit: []string{"guards:\n", "guards:\n  - {name: other}\n"}, want: `bundle.yaml:17:5: a policy needs a model
+bundle.yaml:17:5: a policy needs rules: a list of files`},
+	{name: "credentials in records", file: "bundle.yaml", edit: []string{"[user-agent]", "[user-agent, cookie, x_api_key, User-Agent]", "[page]", "['']"}, want: `bundle.yaml:20:32: "cookie" carries credentials, which no record can hold
+bundle.yaml:20:40: "x_api_key" carries credentials, which no record can hold
+bundle.yaml:20:51: "User-Agent" is no lower-case header name
+bundle.yaml:20:72: an empty name`},
+	// files
+	{name: "unknown file", file: "notes.txt", edit: []string{"", "x"}, want: `notes.txt: this version does not know such a file at this place`},
+	{name: "backup of a rule file", file: "services/orders/policy.csv~", edit: []string{"", "x"}, want: `"services/orders/policy.csv~": a path in a bundle is made of letters, digits, dots, hyphens and underscores`},
+	{name: "file deeper than the format has", file: "services/orders/more/x.csv", edit: []string{"", "x"}, want: `more/x.csv: this version does not know such a file at this place`},
+	{name: "service without service.yaml", file: "services/empty/policy.csv", edit: []string{"", "p, a\n"}, want: `services/empty: a service needs a service.yaml here`},
+	{name: "unreferenced rules", file: "services/orders/old.csv", edit: []string{"", "p, a\n"}, want: `old.csv: nothing in the bundle refers to this file`},
+	{name: "control character in rules", file: "services/orders/policy.csv", edit: []string{"", "p, a\x1b[2J\n"}, want: `policy.csv:1:5: the control character U+001B`},
+	{name: "terminal codes in a name", file: "services/\x1b[2J.csv", edit: []string{"", "p, a\n"}, want: `"services/\x1b[2J.csv": a path in a bundle is made of letters, digits, dots, hyphens and underscores`},
+	// service.yaml
+	{name: "service of another name", edit: []string{"service: orders", "service: order"}, want: `service.yaml:1:10: the service is named "order" and its directory "orders"; they must be the same`},
+	{name: "unknown value", edit: []string{"tls: required", "tls: none", "parameters: refuse", "parameters: keep-all", "mode: required", "mode: maybe", "count: allowed", "count: some"}, want: `service.yaml:5:1: tls is required or optional, not "none"
+service.yaml:6:31: parameters is refuse or keep, not "keep-all"
+service.yaml:7:12: mode is required, optional or none, not "maybe"
+service.yaml:20:62: count is allowed, denied or all, not "some"`},
+	{name: "unmatched", edit: []string{"unmatched: 404", "unmatched: 200"}, want: `service.yaml:36:1: unmatched is 403 or 404, not "200"`},
+	{name: "unknown authenticator", edit: []string{"accept: [corp, machines]", "accept: [crop, machines, machines]"}, want: `service.yaml:7:37: there is no authenticator "crop" (did you mean "corp"?)
+service.yaml:7:53: "machines" stands twice`},
+	{name: "no authenticator", edit: []string{", accept: [corp, machines], audiences: [orders-api]", ""}, want: `service.yaml:7:1: identity.accept must name the authenticators whose subjects may call, or identity.mode be none`},
+	{name: "no audience", edit: []string{", audiences: [orders-api]", ""}, want: `service.yaml:7:1: identity.audiences is mandatory where tokens are accepted: without it a token for another API passes`},
+	{name: "empty audience", edit: []string{"[orders-api]", "[orders-api, '']"}, want: `service.yaml:7:54: an empty audience`},
+	{name: "identity none and accept", edit: []string{"mode: required", "mode: none"}, want: `service.yaml:7:24: accept has no meaning: identity is none for all routes
+service.yaml:20:48: the route "read-order" can be called without a subject: say what happens then, missing: deny, skip or share
+service.yaml:31:5: scopes cannot be met: identity is none`},
+	{name: "optional without a word on missing", edit: []string{"mode: required", "mode: optional"}, want: `service.yaml:20:48: the route "read-order" can be called without a subject: say what happens then, missing: deny, skip or share`},
+	{name: "optional on one route", edit: []string{"limits: [per-subject]}", "limits: [per-subject], identity: optional}"}, want: `service.yaml:20:48: the route "read-order" can be called without a subject: say what happens then, missing: deny, skip or share`},
+	{name: "subject's limit on a public route", edit: []string{"access: public}", "access: public, limits: [per-subject]}"}, want: `service.yaml:20:48: the route "health" can be called without a subject: say what happens then, missing: deny, skip or share`},
+	{name: "what a public route cannot have", edit: []string{"access: public}", "access: public, scopes: [a], same: [params.id, action]}"}, want: `service.yaml:24:74: scopes has no effect on a public route
+service.yaml:24:87: same has no effect on a public route
+service.yaml:24:94: unknown attribute "params.id": the path has no parameter {id}`},
+	{name: "no such model", edit: []string{"model: model.conf", "model: modle.conf"}, want: `model.conf: nothing in the bundle refers to this file
+service.yaml:10:12: the bundle has no file "modle.conf" (did you mean "model.conf"?)`},
+	{name: "no such rules", edit: []string{"/shared/roles.csv, policy.csv", "roles.csv, policy.csv"}, want: `service.yaml:11:13: the bundle has no file "roles.csv" (did you mean "/shared/roles.csv"?)
+shared/roles.csv: nothing in the bundle refers to this file`},
+	{name: "policy without a name", edit: []string{"- name: main", "- name: Main"}, want: `service.yaml:9:11: a policy needs a name; a name is 1 to 63 lower-case letters, digits and hyphens, and begins with a letter or digit`},
+	{name: "attributes that cannot exist", edit: []string{"sub: subject.key", "sub: subject.kye", "from: subject.roles", "from: claims", "x-durward-subject: subject.id", "x-durward-subject: subject", "by: [client.network]}\n  per-subject", "by: [client.netwrok]}\n  per-subject"}, want: `service.yaml:12:20: unknown attribute "subject.kye", did you mean "subject.key"?
+service.yaml:13:25: "claims" is a whole object; name one attribute of it
+service.yaml:15:32: "subject" is a whole object; name one attribute of it
+service.yaml:19:38: unknown attribute "client.netwrok", did you mean "client.network"?`},
+	{name: "client without an address rule", noAddress: true, want: `service.yaml:19:38: "client.network" cannot be used: the server was not told how the client's address is found (client address: peer, xff or header)
+service.yaml:22:49: "client.network" cannot be used: the server was not told how the client's address is found (client address: peer, xff or header)`},
+	{name: "upstream names", edit: []string{"x-durward-subject: subject.id", "x-envoy-a: subject.id, content-length: subject.id, X-A: subject.id, 'a b': subject.id, ':path': action", "remove: [authorization]", "remove: [host, x-durward-tenant]"}, want: `service.yaml:15:24: "x-envoy-a" cannot be set: headers of the gateway cannot be changed
+service.yaml:15:52: "content-length" cannot be set: headers that frame or route a message cannot be changed
+service.yaml:15:69: "X-A" cannot be set: write header names in lower case
+service.yaml:15:88: "a b" cannot be set: no header name
+service.yaml:15:109: ":path" cannot be set: pseudo headers cannot be changed
+service.yaml:16:12: "host" cannot be removed: headers that frame or route a message cannot be changed
+service.yaml:16:18: "x-durward-tenant" is set and removed`},
+	{name: "no such limit", edit: []string{"limits: [per-order]", "limits: [per-odrer, per-address, per-address]"}, want: `service.yaml:34:14: there is no limit "per-odrer" (did you mean "per-order"?)
+service.yaml:34:38: "per-address" stands twice`},
+	{name: "limit without rate and by", edit: []string{"per-order: {rate: 10/min, by: [params.id], cost: request.size}", "per-order: {burst: -1}"}, want: `service.yaml:21:3: a limit needs a rate, as in 100/min
+service.yaml:21:3: a limit needs by: the attributes that tell clients apart; write by: [] for one counter for all
+service.yaml:21:22: burst is from 1 to 1000000000`},
+	{name: "limit's cost", edit: []string{"cost: request.size", "cost: 0", "cost: 2}", "cost: [1]}"}, want: `service.yaml:20:101: a cost is a whole number or the name of an attribute
+service.yaml:21:52: a cost is from 1 to 1000000000`},
+	{name: "limit's cost that is no attribute", edit: []string{"cost: request.size", "cost: request.sise"}, want: `service.yaml:21:52: unknown attribute "request.sise", did you mean "request.size"?`},
+	{name: "limit of two files", edit: []string{"  per-order: {", "  everyone: {rate: 1/s, by: []}\n  per-order: {"}, want: `service.yaml:21:3: the bundle shares a limit of the name "everyone"; a name means one limit`},
+	{name: "gate and subject", edit: []string{"count: allowed, ", "at: gate, "}, want: `service.yaml:20:48: "subject.key" cannot be used: a limit at the gate is taken before the subject is known`},
+	{name: "limit's parameter that a route lacks", edit: []string{"limits: [per-subject]}", "limits: [per-order]}", "limits: [logins]}", "limits: [logins, per-order]}"}, want: `service.yaml:21:34: on the route "log-in": unknown attribute "params.id": the path has no parameter {id}; say missing: skip, or do not use the limit there`},
+	{name: "limit's missing", edit: []string{"by: [params.id]", "by: [{attr: params.id, missing: '-'}]"}, want: `service.yaml:21:52: missing is deny, skip or share, not "-"`},
+	{name: "same", edit: []string{"same: [subject.tenant, params.tenant]", "same: [params.tenat]"}, want: `service.yaml:33:5: same compares two attributes or more
+service.yaml:33:12: unknown attribute "params.tenat": the path has no parameter {tenat}`},
+	{name: "resource", edit: []string{"{type: order, id: params.id, properties: {tenant: params.tenant}}", "{id: params.oid, properties: {tenant: subject.tenant, self: resource.id, all: request}}"}, want: `service.yaml:32:5: a resource needs a type
+service.yaml:32:20: unknown attribute "params.oid": the path has no parameter {oid}
+service.yaml:32:53: "subject.tenant" cannot be used: a resource does not depend on who asks
+service.yaml:32:75: "resource.id" describes the resource by itself
+service.yaml:32:93: "request" is a whole object; name one attribute of it`},
+	{name: "scopes without identity", edit: []string{"    scopes: [orders:write]\n", "    scopes: [orders:write]\n    identity: none\n"}, want: `service.yaml:31:5: scopes cannot be met: identity is none`},
+	{name: "routes are compiled", edit: []string{"path: /orders/health", "path: orders/health", "methods: [POST]\n", "methods: [post]\n"}, want: `service.yaml:24:26: path template: "orders/health" does not begin with /
+service.yaml:29:15: "post" is no method; methods are upper case`},
+	{name: "hosts are compiled", edit: []string{"host: api.example.com, prefix: /orders", "host: orders.example.com"}, want: `service.yaml:4:5: orders.example.com stands twice`},
+	// not enforced yet
+	{name: "authenticators not enforced", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: api_key, ", "jwks: {file: keys/corp.jwks.json}", "jwks: {url: https://idp.example.com/keys}"}, want: `bundle.yaml:9:12: "url" is part of the format, but this version does not enforce it; remove it
+bundle.yaml:15:14: "kind: api_key" is part of the format, but this version does not enforce it; remove it`},
+	{name: "introspection and discovery", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: introspection, ", "jwks: {file: keys/corp.jwks.json}", "jwks: {discovery: true}"}, want: `bundle.yaml:9:12: "discovery" is part of the format, but this version does not enforce it; remove it
+bundle.yaml:15:14: "kind: introspection" is part of the format, but this version does not enforce it; remove it`},
+	{name: "keys not enforced", edit: []string{"defaults:", "cors: {origins: [https://app.example.com]}\ncandidate: {rules: [policy.next.csv]}\nobserve: []\ndefaults:", "    token_roles:", "    max_cost: 1ms\n    token_roles:", "    scopes:", "    assurance: {acr: [\"urn:example:mfa\"], max_age: 10min}\n    scopes:"}, want: `service.yaml:13:5: "max_cost" is part of the format, but this version does not enforce it; remove it
+service.yaml:18:1: "cors" is part of the format, but this version does not enforce it; remove it
+service.yaml:19:1: "candidate" is part of the format, but this version does not enforce it; remove it
+service.yaml:20:1: "observe" is part of the format, but this version does not enforce it; remove it
+service.yaml:35:5: "assurance" is part of the format, but this version does not enforce it; remove it`},
+	{name: "limits not enforced", edit: []string{"algorithm: gcra", "algorithm: sliding_log, distinct: params.id, when: {a: b}, lease: 5, by_class: {of: subject.roles, first_of: [{gold: 1000/min}], otherwise: 100/min}"}, want: `service.yaml:22:27: "algorithm: sliding_log" is part of the format, but this version does not enforce it; remove it
+service.yaml:22:51: "distinct" is part of the format, but this version does not enforce it; remove it
+service.yaml:22:72: "when" is part of the format, but this version does not enforce it; remove it
+service.yaml:22:86: "lease" is part of the format, but this version does not enforce it; remove it
+service.yaml:22:96: "by_class" is part of the format, but this version does not enforce it; remove it`},
+	{name: "not enforced though off", edit: []string{"count: allowed, ", "distinct: '', lease: 0, "}, want: `service.yaml:20:62: "distinct" is part of the format, but this version does not enforce it; remove it
+service.yaml:20:76: "lease" is part of the format, but this version does not enforce it; remove it`},
+	{name: "openapi.yaml", file: "services/orders/openapi.yaml", edit: []string{"", "x"}, want: `openapi.yaml: this file is part of the format, but this version does not enforce it; remove it`},
+	{name: "ratelimits", file: "ratelimits/a.yaml", edit: []string{"", "x"}, want: `ratelimits/a.yaml: this file is part of the format, but this version does not enforce it; remove it`},
+	{name: "entities", file: "entities/a.yaml", edit: []string{"", "x"}, want: `entities/a.yaml: this file is part of the format, but this version does not enforce it; remove it`},
+	{name: "threats", file: "threats.yaml", edit: []string{"", "x"}, want: `threats.yaml: this file is part of the format, but this version does not enforce it; remove it`},
+	{name: "tests", file: "tests/a.yaml", edit: []string{"", "x"}, want: `tests/a.yaml: this file is part of the format, but this version does not enforce it; remove it`},
+}

@@ -1,0 +1,168 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/durward-pdp/durward/pdp/attribute"
+	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/route"
+)
+
+// compiled is one revision of a bundle, ready to stand in a snapshot.
+type compiled struct {
+	info     pipeline.BundleInfo
+	services []*pipeline.Service
+}
+
+// compile takes a bundle's files all the way, or says everything that is wrong with them.
+func compile(contents map[string][]byte, o *Options) (c *compiled, problems format.Problems) {
+	// A fault of a compiler must not take the server down that still serves the last good revision.
+	defer func() {
+		if fault := recover(); fault != nil {
+			c = nil
+			problems = append(problems, format.Problem{Position: format.Position{File: "bundle.yaml"}, Message: fmt.Sprintf("internal fault while the bundle was loaded: %.200v", fault)})
+		}
+		problems = tidy(problems)
+	}()
+	b, problems := parse(contents)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	c = &compiled{info: pipeline.BundleInfo{Name: b.Name, Revision: Revision(contents)}}
+	problems = check(b, o)
+	routes := make([]*route.Service, len(b.Services))
+	for i, s := range b.Services {
+		var found format.Problems
+		routes[i], found = route.Compile(b.Name, c.info.Revision, s)
+		problems = append(problems, found...)
+	}
+	// Stages see bundles whose references hold, and nobody reads two reports of one mistake.
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	if _, err := route.NewTable(routes); err != nil {
+		return nil, format.Problems{b.File.Problem("", err.Error())}
+	}
+	for i, s := range b.Services {
+		service, found := compileService(b, s, routes[i], o)
+		problems = append(problems, found...)
+		c.services = append(c.services, service)
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return c, nil
+}
+
+func compileService(b *format.Bundle, s *format.Service, r *route.Service, o *Options) (*pipeline.Service, format.Problems) {
+	service := &pipeline.Service{
+		Route:     r,
+		Record:    pipeline.RecordNames{Headers: b.Record.Headers, Query: b.Record.Query, Params: b.Record.Params},
+		Resources: make([]*attribute.ResourceTemplate, len(s.Routes)),
+		Parts:     make(map[string]any, len(o.Compilers)),
+	}
+	var problems format.Problems
+	for i := range s.Routes {
+		template, err := resourceOf(&s.Routes[i])
+		if err != nil {
+			problems = append(problems, s.File.Problem(fmt.Sprintf("$.routes[%d].resource", i), err.Error()))
+		}
+		service.Resources[i] = template
+	}
+	for _, compiler := range o.Compilers {
+		part, found := compiler.Compile(b, s)
+		problems = append(problems, found...)
+		service.Parts[compiler.Name()] = part
+	}
+	return service, problems
+}
+
+// resourceOf compiles a route's resource; nil when the route has none.
+func resourceOf(r *format.Route) (*attribute.ResourceTemplate, error) {
+	if r.Resource == nil {
+		return nil, nil
+	}
+	template := &attribute.ResourceTemplate{Type: r.Resource.Type, Properties: make(map[string]attribute.Accessor, len(r.Resource.Properties))}
+	accessor := func(a format.Attribute) (attribute.Accessor, error) {
+		if a.Name == "" {
+			return attribute.Accessor{}, nil // always missing
+		}
+		compiled, err := attribute.Compile(a.Name, paramsOf(r.Path))
+		if err == nil && a.Missing != nil {
+			compiled = compiled.WithMissing(*a.Missing)
+		}
+		return compiled, err
+	}
+	var err error
+	template.ID, err = accessor(r.Resource.ID)
+	for name, a := range r.Resource.Properties {
+		compiled, propertyErr := accessor(a)
+		template.Properties[name] = compiled
+		err = errors.Join(err, propertyErr)
+	}
+	return template, err
+}
+
+// snapshot joins bundles. It fails when two of them claim the same name, host or service.
+func snapshot(bundles []*compiled, o *Options) (*pipeline.Snapshot, error) {
+	s := &pipeline.Snapshot{Services: map[*route.Service]*pipeline.Service{}}
+	var routes []*route.Service
+	names := map[string]bool{}
+	for _, b := range bundles {
+		if names[b.info.Name] {
+			return nil, fmt.Errorf("%w: two directories hold a bundle named %q", ErrConflict, b.info.Name)
+		}
+		names[b.info.Name] = true
+		s.Bundles = append(s.Bundles, b.info)
+		for _, service := range b.services {
+			routes = append(routes, service.Route)
+			s.Services[service.Route] = service
+		}
+	}
+	table, err := route.NewTable(routes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	s.Routes = table
+	slices.SortFunc(s.Bundles, func(a, b pipeline.BundleInfo) int { return strings.Compare(a.Name, b.Name) })
+	return s, nil
+}
+
+// ErrConflict is wrapped by the error for a bundle that cannot stand beside another one.
+var ErrConflict = errors.New("bundle conflicts with another")
+
+// Build compiles the files of one bundle, by slash-separated path, into a snapshot. The problems are sorted by file
+// and place; the snapshot is nil when there are any.
+func Build(contents map[string][]byte, o Options) (*pipeline.Snapshot, format.Problems) {
+	c, problems := compile(contents, &o)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	c.info.Sequence = 1
+	if o.Clock != nil {
+		c.info.Loaded = o.Clock()
+	}
+	s, err := snapshot([]*compiled{c}, &o)
+	if err != nil {
+		return nil, format.Problems{{Position: format.Position{File: "bundle.yaml"}, Message: err.Error()}}
+	}
+	return s, nil
+}
+
+// Validate reads the bundle in a directory and returns what it is, or everything that is wrong with it, sorted by
+// file and place. The error is for a directory that cannot be read; problems are positions inside the bundle.
+func Validate(directory string, o Options) (pipeline.BundleInfo, format.Problems, error) {
+	contents, _, err := Directory{Path: directory}.read(nil)
+	if err != nil {
+		return pipeline.BundleInfo{}, nil, err
+	}
+	s, problems := Build(contents, o)
+	if len(problems) > 0 {
+		return pipeline.BundleInfo{}, problems, nil
+	}
+	return s.Bundles[0], nil, nil
+}

@@ -1,0 +1,286 @@
+package bundle
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/durward-pdp/durward/pdp/bundle/format"
+)
+
+// key says who enforces a key of the format. A key of the format that nobody enforces yet is refused at load: what a
+// bundle says is done or the bundle does not load.
+type key struct {
+	// by is the package that enforces the key, "" when this version does not.
+	by string
+	// values are all values that the key can have, nil for any; later are those of them that are not enforced yet.
+	values, later []string
+}
+
+const (
+	byBundle     = "pdp/bundle"
+	byRoute      = "pdp/route"
+	byInspection = "pdp/stage/inspection"
+	byIdentity   = "pdp/stage/identity"
+	byPolicy     = "pdp/stage/policy"
+	byLimits     = "pdp/stage/limits"
+	byUpstream   = "pdp/stage/upstream"
+	notYet       = ""
+)
+
+// bundleKeys are the keys of bundle.yaml. "*" stands for a name that the author chooses, "[]" for an item of a list.
+var bundleKeys = map[string]key{
+	"format":                          {by: byBundle},
+	"requires":                        {by: byBundle},
+	"name":                            {by: byBundle},
+	"authenticators":                  {by: byIdentity},
+	"authenticators.*":                {by: byIdentity},
+	"authenticators.*.kind":           {by: byIdentity, values: []string{"jwt", "introspection", "api_key", "mtls"}, later: []string{"introspection", "api_key"}},
+	"authenticators.*.issuer":         {by: byIdentity},
+	"authenticators.*.algorithms":     {by: byIdentity},
+	"authenticators.*.jwks":           {by: byIdentity},
+	"authenticators.*.jwks.file":      {by: byIdentity},
+	"authenticators.*.jwks.url":       {by: notYet},
+	"authenticators.*.jwks.discovery": {by: notYet},
+	"authenticators.*.types":          {by: byIdentity},
+	"authenticators.*.leeway":         {by: byIdentity},
+	"authenticators.*.max_lifetime":   {by: byIdentity},
+	"authenticators.*.subject":        {by: byIdentity},
+	"authenticators.*.subject.id":     {by: byIdentity},
+	"authenticators.*.subject.tenant": {by: byIdentity},
+	"authenticators.*.subject.scopes": {by: byIdentity},
+	"authenticators.*.roles":          {by: byIdentity},
+	"authenticators.*.roles.from":     {by: byIdentity},
+	"authenticators.*.roles.allow":    {by: byIdentity},
+	"authenticators.*.sans":           {by: byIdentity},
+	"guards":                          {by: byPolicy},
+	"limit_definitions":               {by: byLimits},
+	"record":                          {by: byBundle},
+	"record.headers":                  {by: byBundle},
+	"record.query":                    {by: byBundle},
+	"record.params":                   {by: byBundle},
+}
+
+// serviceKeys are the keys of service.yaml.
+var serviceKeys = map[string]key{
+	"service":                                 {by: byBundle},
+	"match":                                   {by: byRoute},
+	"match.[].host":                           {by: byRoute},
+	"match.[].prefix":                         {by: byRoute},
+	"tls":                                     {by: byRoute, values: []string{"required", "optional"}},
+	"path":                                    {by: byRoute},
+	"path.encoded_slash":                      {by: byRoute, values: []string{"refuse", "keep"}},
+	"path.parameters":                         {by: byRoute, values: []string{"refuse", "keep"}},
+	"path.trailing_slash":                     {by: byRoute, values: []string{"strict", "ignore"}},
+	"path.case":                               {by: byRoute, values: []string{"sensitive", "insensitive"}},
+	"identity":                                {by: byIdentity},
+	"identity.mode":                           {by: byIdentity, values: []string{"required", "optional", "none"}},
+	"identity.accept":                         {by: byIdentity},
+	"identity.audiences":                      {by: byIdentity},
+	"policies":                                {by: byPolicy},
+	"upstream":                                {by: byUpstream},
+	"upstream.headers":                        {by: byUpstream},
+	"upstream.headers.*":                      {by: byUpstream},
+	"upstream.headers.*.attr":                 {by: byUpstream},
+	"upstream.headers.*.missing":              {by: byUpstream},
+	"upstream.remove":                         {by: byUpstream},
+	"cors":                                    {by: notYet},
+	"cors.origins":                            {by: notYet},
+	"defaults":                                {by: byLimits},
+	"defaults.limits":                         {by: byLimits},
+	"defaults.body":                           {by: byInspection},
+	"defaults.body.max":                       {by: byInspection},
+	"defaults.body.types":                     {by: byInspection},
+	"limit_definitions":                       {by: byLimits},
+	"routes":                                  {by: byRoute},
+	"routes.[].name":                          {by: byRoute},
+	"routes.[].path":                          {by: byRoute},
+	"routes.[].methods":                       {by: byRoute},
+	"routes.[].access":                        {by: byRoute, values: []string{"public"}},
+	"routes.[].purpose":                       {by: byRoute, values: []string{"login"}},
+	"routes.[].action":                        {by: byRoute},
+	"routes.[].resource":                      {by: byBundle},
+	"routes.[].resource.type":                 {by: byBundle},
+	"routes.[].scopes":                        {by: byIdentity},
+	"routes.[].assurance":                     {by: notYet},
+	"routes.[].assurance.acr":                 {by: notYet},
+	"routes.[].assurance.max_age":             {by: notYet},
+	"routes.[].same":                          {by: byPolicy},
+	"routes.[].same.[].attr":                  {by: byPolicy},
+	"routes.[].same.[].missing":               {by: byPolicy},
+	"routes.[].limits":                        {by: byLimits},
+	"routes.[].body":                          {by: byInspection},
+	"routes.[].body.max":                      {by: byInspection},
+	"routes.[].body.types":                    {by: byInspection},
+	"routes.[].identity":                      {by: byIdentity, values: []string{"required", "optional", "none"}},
+	"unmatched":                               {by: byRoute, values: []string{"403", "404"}},
+	"candidate":                               {by: notYet},
+	"candidate.rules":                         {by: notYet},
+	"observe":                                 {by: notYet},
+	"observe.[].route":                        {by: notYet},
+	"observe.[].until":                        {by: notYet},
+	"routes.[].resource.id":                   {by: byBundle},
+	"routes.[].resource.id.attr":              {by: byBundle},
+	"routes.[].resource.id.missing":           {by: byBundle},
+	"routes.[].resource.properties":           {by: byBundle},
+	"routes.[].resource.properties.*":         {by: byBundle},
+	"routes.[].resource.properties.*.attr":    {by: byBundle},
+	"routes.[].resource.properties.*.missing": {by: byBundle},
+}
+
+// policyKeys are the keys of an item of policies or guards.
+var policyKeys = map[string]key{
+	"name":                 {by: byPolicy},
+	"model":                {by: byPolicy},
+	"rules":                {by: byPolicy},
+	"request":              {by: byPolicy},
+	"request.*":            {by: byPolicy},
+	"request.*.attr":       {by: byPolicy},
+	"request.*.missing":    {by: byPolicy},
+	"token_roles":          {by: byPolicy},
+	"token_roles.from":     {by: byPolicy},
+	"token_roles.relation": {by: byPolicy},
+	"token_roles.domain":   {by: byPolicy},
+	"max_cost":             {by: notYet},
+}
+
+// limitKeys are the keys of a limit definition.
+var limitKeys = map[string]key{
+	"rate":                   {by: byLimits},
+	"burst":                  {by: byLimits},
+	"algorithm":              {by: byLimits, values: []string{"gcra", "fixed_window", "sliding_window", "sliding_log", "quota"}, later: []string{"fixed_window", "sliding_window", "sliding_log", "quota"}},
+	"by":                     {by: byLimits},
+	"by.[].attr":             {by: byLimits},
+	"by.[].missing":          {by: byLimits, values: []string{"deny", "skip", "share"}},
+	"when":                   {by: notYet},
+	"cost":                   {by: byLimits},
+	"count":                  {by: byLimits, values: []string{"allowed", "denied", "all"}},
+	"at":                     {by: byLimits, values: []string{"gate"}},
+	"distinct":               {by: notYet},
+	"on_error":               {by: byLimits, values: []string{"local_share", "allow", "deny"}},
+	"by_class":               {by: notYet},
+	"by_class.of":            {by: notYet},
+	"by_class.first_of":      {by: notYet},
+	"by_class.first_of.[].*": {by: notYet},
+	"by_class.otherwise":     {by: notYet},
+	"shadow":                 {by: byLimits},
+	"missing":                {by: byLimits, values: []string{"deny", "skip", "share"}},
+	"lease":                  {by: notYet},
+}
+
+// find returns the key at a path. Names that the author chooses stand for "*".
+func find(keys map[string]key, path []string) (key, bool) {
+	switch {
+	case len(path) >= 2 && (path[0] == "policies" || path[0] == "guards") && path[1] == "[]":
+		keys, path = policyKeys, path[2:]
+	case len(path) == 2 && path[0] == "limit_definitions":
+		return key{by: byLimits}, true
+	case len(path) > 2 && path[0] == "limit_definitions":
+		keys, path = limitKeys, path[2:]
+	}
+	name := strings.Join(path, ".")
+	if k, ok := keys[name]; ok && !strings.Contains(name, "*") {
+		return k, true
+	}
+	for pattern, k := range keys {
+		if fits(pattern, path) {
+			return k, true
+		}
+	}
+	return key{}, false
+}
+
+func fits(pattern string, path []string) bool {
+	segments := strings.Split(pattern, ".")
+	if len(segments) != len(path) {
+		return false
+	}
+	for i, segment := range segments {
+		if segment != path[i] && (segment != "*" || path[i] == "[]") {
+			return false
+		}
+	}
+	return true
+}
+
+// checkKeys refuses the keys and values that this version does not enforce, and values that the format does not have.
+func checkKeys(file *format.File, keys map[string]key) format.Problems {
+	var problems format.Problems
+	refused := "" // the path of a refused key; what stands below it needs no word of its own
+	file.Walk(func(path []string, at format.Position, text string) {
+		name := path[len(path)-1]
+		if name == "[]" {
+			return
+		}
+		here := strings.Join(path, "\x00")
+		if refused != "" && strings.HasPrefix(here, refused+"\x00") {
+			return
+		}
+		k, ok := find(keys, path)
+		switch {
+		case !ok || k.by == notYet:
+			refused = here
+			problems = append(problems, file.ProblemAt(at.Line, at.Column, notEnforced(name)))
+		case slices.Contains(k.later, text):
+			problems = append(problems, file.ProblemAt(at.Line, at.Column, notEnforced(name+": "+text)))
+		case k.values != nil && !slices.Contains(k.values, text):
+			p := file.ProblemAt(at.Line, at.Column, fmt.Sprintf("%s is %s, not %q", name, oneOf(k.values), text))
+			problems = append(problems, p)
+		}
+	})
+	return problems
+}
+
+func notEnforced(what string) string {
+	return fmt.Sprintf("%q is part of the format, but this version does not enforce it; remove it", what)
+}
+
+// oneOf words a choice.
+func oneOf(values []string) string {
+	if len(values) == 1 {
+		return values[0]
+	}
+	return strings.Join(values[:len(values)-1], ", ") + " or " + values[len(values)-1]
+}
+
+// place says what a file is, by where it stands.
+type place uint8
+
+const (
+	unknownPlace  place = iota // not of the format
+	laterPlace                 // of the format, not enforced yet
+	yamlPlace                  // bundle.yaml and services/*/service.yaml
+	referredPlace              // must be named by another file
+)
+
+// places are the patterns (path.Match) of the format's files, first match first.
+var places = []struct {
+	pattern string
+	place   place
+}{
+	{"bundle.yaml", yamlPlace},
+	{"services/*/service.yaml", yamlPlace},
+	{"services/*/openapi.yaml", laterPlace},
+	{"services/*/*.conf", referredPlace},
+	{"services/*/*.csv", referredPlace},
+	{"shared/*.conf", referredPlace},
+	{"shared/*.csv", referredPlace},
+	{"shared/*/*.conf", referredPlace},
+	{"shared/*/*.csv", referredPlace},
+	{"keys/*.json", referredPlace},
+	{"ratelimits/*", laterPlace},
+	{"entities/*", laterPlace},
+	{"tests/*", laterPlace},
+	{"tests/*/*", laterPlace},
+	{"threats.yaml", laterPlace},
+}
+
+func placeOf(name string) place {
+	for _, p := range places {
+		if ok, err := path.Match(p.pattern, name); ok && err == nil {
+			return p.place
+		}
+	}
+	return unknownPlace
+}

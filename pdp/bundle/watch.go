@@ -1,0 +1,129 @@
+package bundle
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+const (
+	quiet     = 100 * time.Millisecond // without a further change before a directory is read
+	patience  = time.Second            // for that, at most
+	maxWatch  = 2_000                  // directories; what is beyond is polled
+	jitterMax = 0.25                   // of the interval
+)
+
+// Watch keeps the bundles up to date until ctx ends, and returns then. Looking at the directories at intervals is what
+// it relies on; what the system tells of changes only makes it look earlier.
+func (m *Manager) Watch(ctx context.Context) {
+	var events <-chan fsnotify.Event
+	var faults <-chan error
+	watcher, err := fsnotify.NewWatcher()
+	if err == nil {
+		defer func() { _ = watcher.Close() }()
+		events, faults = watcher.Events, watcher.Errors
+		m.aim(watcher)
+	}
+	timer := time.NewTimer(0) // what changed before the watch began gives no hint
+	defer timer.Stop()
+	for {
+		hinted := false
+		select {
+		case <-ctx.Done():
+			return
+		case fault := <-faults: // an overflow: something changed
+			hinted = fault != nil
+		case event := <-events:
+			if hinted = m.concerns(event.Name); !hinted {
+				continue
+			}
+		case <-timer.C:
+		}
+		if hinted {
+			settle(ctx, events)
+		}
+		m.mu.Lock()
+		m.refresh(ctx, false)
+		m.mu.Unlock()
+		if watcher != nil {
+			m.aim(watcher)
+		}
+		timer.Reset(m.interval())
+	}
+}
+
+func (m *Manager) interval() time.Duration {
+	d := m.options.Poll
+	if m.options.Jitter != nil {
+		d += time.Duration(m.options.Jitter() * jitterMax * float64(d))
+	}
+	return d
+}
+
+// settle waits until nothing more changes, within reason: files are replaced in bursts.
+func settle(ctx context.Context, events <-chan fsnotify.Event) {
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	pause := time.NewTimer(quiet)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-end.C:
+			return
+		case <-pause.C:
+			return
+		case <-events:
+			pause.Reset(quiet)
+		}
+	}
+}
+
+// concerns reports whether a path lies in a bundle, or is a bundle's directory or the link to it. The directories
+// above are watched as well, where others have their files too.
+func (m *Manager) concerns(name string) bool {
+	for _, e := range m.entries {
+		path := filepath.Clean(e.Path)
+		if name == path || filepath.Dir(name) != filepath.Dir(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// aim watches the directories as they are now. To watch one again is free.
+func (m *Manager) aim(watcher *fsnotify.Watcher) {
+	wanted := map[string]bool{}
+	want := func(directory string) {
+		// A watch stays with what a link pointed to, so the target is watched, and another one after a change.
+		if target, err := filepath.EvalSymlinks(directory); err == nil {
+			wanted[target] = true
+		}
+	}
+	for _, e := range m.entries {
+		want(filepath.Dir(filepath.Clean(e.Path)))
+		want(e.Path)
+		t, err := e.look()
+		if err != nil {
+			continue
+		}
+		for _, directory := range t.directories {
+			want(filepath.Join(e.Path, filepath.FromSlash(directory)))
+		}
+	}
+	for _, watched := range watcher.WatchList() {
+		if !wanted[watched] {
+			_ = watcher.Remove(watched) // it is gone already, or it is not wanted: both are fine
+		}
+	}
+	n := 0
+	for directory := range wanted {
+		if n++; n > maxWatch {
+			return
+		}
+		_ = watcher.Add(directory) // one that cannot be watched is polled like all the others
+	}
+}

@@ -1,0 +1,193 @@
+package extauthz
+
+import (
+	"math"
+	"net/netip"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/verdict"
+)
+
+const (
+	// maxLabel bounds texts that only the record needs.
+	maxLabel = 128
+	// maxPrincipal bounds the peer's name in the record.
+	maxPrincipal = 1024
+)
+
+// decoder turns one message into one request. The first fault found is the reason of the refusal; reading goes on
+// where it can, because the record shows what is known.
+type decoder struct {
+	request *request.Request
+	asserts Asserts
+	address request.AddressRule
+}
+
+func (d *decoder) refuse(reason verdict.Reason) {
+	if d.request.Invalid == "" {
+		d.request.Invalid = string(reason)
+	}
+}
+
+func (d *decoder) read(a *authv3.AttributeContext) {
+	http := a.GetRequest().GetHttp()
+	if http == nil {
+		// The network filter sends no HTTP request: there is nothing to route.
+		d.refuse(verdict.MalformedRequest)
+		return
+	}
+	d.readHTTP(http)
+	d.readSource(a.GetSource())
+	d.request.SNI = printable(a.GetTlsSession().GetSni(), 255)
+	if t := a.GetRequest().GetTime(); t.IsValid() {
+		d.request.Time = t.AsTime()
+	}
+	if extensions := a.GetContextExtensions(); len(extensions) > 0 {
+		if !d.asserts.Service {
+			d.refuse(verdict.CallerNotTrusted)
+			return
+		}
+		d.request.Extensions = extensions
+	}
+}
+
+func (d *decoder) readHTTP(http *authv3.AttributeContext_HttpRequest) {
+	r := d.request
+	r.Method, r.Target, r.Host, r.Scheme = http.GetMethod(), http.GetPath(), http.GetHost(), http.GetScheme()
+	r.Protocol = printable(http.GetProtocol(), 16)
+
+	lines, reason := readLines(http)
+	if reason != "" {
+		d.refuse(reason)
+		return
+	}
+	d.takePseudo(lines)
+	d.takeHost(lines)
+	partial := d.keepLines(lines)
+	d.checkSingle()
+	d.lowerScheme()
+	d.readBody(http, partial)
+	d.correlate(http.GetId())
+
+	// Query and fragment are always empty in Envoy; a message that fills them has another idea of the target.
+	if r.Method == "" || r.Target == "" || http.GetQuery() != "" || http.GetFragment() != "" {
+		d.refuse(verdict.MalformedRequest)
+	}
+}
+
+// lowerScheme takes https back where X-Forwarded-Proto, which the gateway writes, says that the client's
+// connection was plain: over HTTP/2 the scheme is the client's own word.
+func (d *decoder) lowerScheme() {
+	for i := range d.request.Header {
+		f := &d.request.Header[i]
+		if f.Name == "x-forwarded-proto" && d.request.Scheme == "https" && !strings.EqualFold(strings.Trim(f.Value, " \t"), "https") {
+			d.request.Scheme = "http"
+		}
+	}
+}
+
+func (d *decoder) readBody(http *authv3.AttributeContext_HttpRequest, partial bool) {
+	body := &d.request.Body
+	body.Size = http.GetSize()
+	if body.Size < 0 {
+		body.Size = -1
+	}
+	switch text, raw := http.GetBody(), http.GetRawBody(); {
+	case text != "" && len(raw) > 0:
+		d.refuse(verdict.MalformedRequest)
+		return
+	case text != "":
+		body.Bytes = []byte(text)
+	case len(raw) > 0:
+		body.Bytes = raw
+	default:
+		// Without a body the marker was not written by the gateway but by the client. And a size of zero then says
+		// only that nothing had arrived yet.
+		if body.Size == 0 && announcesBody(d.request.Header) {
+			body.Size = -1
+		}
+		return
+	}
+	body.Partial = partial
+	if n := int64(len(body.Bytes)); body.Size >= 0 && body.Size < n {
+		body.Size = n
+	}
+}
+
+// announcesBody reports whether the client said that a body follows.
+func announcesBody(h request.Header) bool {
+	length, n := h.Get("content-length")
+	return n > 0 && strings.Trim(length, "0") != "" || h.Count("transfer-encoding") > 0
+}
+
+// correlate keeps the client's own name of the request; the gateway's stream id where there is none.
+func (d *decoder) correlate(id string) {
+	if value, n := d.request.Header.Get("x-request-id"); n == 1 && value != "" {
+		id = replaceInvalid(value)
+	}
+	d.request.CorrelationID = printable(id, maxLabel)
+}
+
+func (d *decoder) readSource(source *authv3.AttributeContext_Peer) {
+	r := d.request
+	if d.asserts.ClientAddress {
+		r.Peer.Address = socketAddress(source.GetAddress())
+		r.Client = d.address.Client(r.Peer.Address, r.Header)
+	}
+	if d.asserts.Certificate {
+		r.Peer.Principal = printable(source.GetPrincipal(), maxPrincipal)
+	}
+	escaped := source.GetCertificate()
+	if escaped == "" {
+		return
+	}
+	if !d.asserts.Certificate {
+		d.refuse(verdict.CallerNotTrusted)
+		return
+	}
+	certificate, err := request.ParseEscapedPEM(escaped)
+	if err != nil {
+		d.refuse(verdict.CertificateBad)
+		return
+	}
+	r.Certificate = certificate
+}
+
+// socketAddress returns the zero value for pipes, internal listeners and anything that is no IP address.
+func socketAddress(a *corev3.Address) netip.AddrPort {
+	socket := a.GetSocketAddress()
+	address, err := netip.ParseAddr(socket.GetAddress())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	port := socket.GetPortValue()
+	if port > math.MaxUint16 {
+		port = 0
+	}
+	return netip.AddrPortFrom(address.Unmap().WithZone(""), uint16(port))
+}
+
+// printable keeps the printable ASCII of s, at most limit bytes, for texts that only records show.
+func printable(s string, limit int) string {
+	clean := len(s) <= limit
+	for i := 0; clean && i < len(s); i++ {
+		clean = visible(s[i])
+	}
+	if clean {
+		return s
+	}
+	out := make([]byte, 0, min(len(s), limit))
+	for i := 0; i < len(s) && len(out) < limit; i++ {
+		if visible(s[i]) {
+			out = append(out, s[i])
+		}
+	}
+	return string(out)
+}
+
+// visible reports whether c is printable ASCII, space included.
+func visible(c byte) bool { return ' ' <= c && c <= '~' }

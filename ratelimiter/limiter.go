@@ -76,7 +76,7 @@ func (l *Limiter) Gate(charges []Charge) Decision {
 	if l.shared != nil {
 		return l.recall(charges)
 	}
-	d, err := l.local.Peek(context.Background(), charges)
+	d, err := l.local.Peek(context.Background(), charges) //nolint:forbidigo // the local store does no I/O
 	if err != nil {
 		return Decision{}
 	}
@@ -141,7 +141,7 @@ func (l *Limiter) TrySettle(charges []Charge) (bool, error) {
 		return true, nil
 	}
 	if l.shared == nil {
-		l.settle(context.Background(), due) // memory: no I/O
+		l.settle(context.Background(), due) //nolint:forbidigo // the local store does no I/O
 		return true, nil
 	}
 	return l.settler.offer(due), nil

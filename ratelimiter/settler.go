@@ -87,7 +87,7 @@ func (s *settler) batch(next []Charge) {
 	place := make(map[Key]int)
 	flush := func() {
 		if len(merged) > 0 {
-			s.settle(context.Background(), merged)
+			s.settle(context.Background(), merged) //nolint:forbidigo // nobody waits for it, and stores have deadlines of their own
 		}
 		merged, place = nil, make(map[Key]int)
 	}

@@ -124,7 +124,7 @@ func (s *Server) launch() error {
 		}
 		if time.Now().After(end) {
 			s.Kill()
-			return fmt.Errorf("no answer on %s within %v (%v); its output:\n%s", s.Addr(), startTimeout, err, s.log)
+			return fmt.Errorf("no answer on %s within %v (%w); its output:\n%s", s.Addr(), startTimeout, err, s.log)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -177,7 +177,11 @@ func freePort() (int, error) {
 		return 0, err
 	}
 	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
 }
 
 // find looks in PATH and then in the directory of the project's own tools.

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -31,7 +32,8 @@ func TestClaims(t *testing.T) {
 		"big": rawJSON("9007199254740993"), "edge": rawJSON("9007199254740992"), "huge": rawJSON("1e400"), "auth_time": 1767268800,
 	})
 	refused := func(err error) string {
-		if e, ok := err.(*Error); ok {
+		var e *Error
+		if errors.As(err, &e) {
 			return e.Reason()
 		}
 		return ""

@@ -53,7 +53,7 @@ func publicMembers(material any) (keyType string, m jwkMembers) {
 	switch key := material.(type) {
 	case *rsa.PublicKey:
 		var e [8]byte
-		binary.BigEndian.PutUint64(e[:], uint64(key.E))
+		binary.BigEndian.PutUint64(e[:], uint64(key.E)) //nolint:gosec // parsed keys have an exponent from 3 to 2^31-1
 		return keyTypeRSA, jwkMembers{N: text(key.N.Bytes()), E: text(trimZeros(e[:]))}
 	case *ecdsa.PublicKey:
 		point, err := key.Bytes()

@@ -108,7 +108,6 @@ type setBuilder struct {
 	data    []byte
 	secrets bool
 	set     *KeySet
-	count   int
 	ids     map[string]bool
 }
 

@@ -112,7 +112,7 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 	work := all[:len(charges)]
 	var locks uint64
 	for i := range charges {
-		work[i].shard = int(maphash.String(s.seed, string(charges[i].Key)) % uint64(len(s.shards)))
+		work[i].shard = int(maphash.String(s.seed, string(charges[i].Key)) % uint64(len(s.shards))) //nolint:gosec // less than the number of shards
 		locks |= 1 << work[i].shard
 	}
 	d := ratelimiter.Decision{Allowed: true, Limits: make([]ratelimiter.Status, len(charges))}

@@ -1,0 +1,249 @@
+package limits
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/durward-pdp/durward/pdp/attribute"
+	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/route"
+	"github.com/durward-pdp/durward/ratelimiter"
+)
+
+// definition is a limit as its author wrote it, and what of it is the same on every route.
+type definition struct {
+	source format.Limit
+	file   *format.File
+	at     string // its place in the file
+	shared bool   // by all services of the bundle
+
+	limit *ratelimiter.Limit // nil when the definition is wrong
+}
+
+type compiler struct {
+	bundle   *format.Bundle
+	service  *format.Service
+	made     map[string]*definition
+	problems format.Problems
+}
+
+// Compile builds the limits of a service's routes: the service's defaults, then the route's own, each once.
+func (*Stage) Compile(b *format.Bundle, s *format.Service) (any, format.Problems) {
+	c := &compiler{bundle: b, service: s, made: map[string]*definition{}}
+	for _, name := range slices.Sorted(maps.Keys(b.LimitDefinitions)) {
+		c.define(name, &definition{source: b.LimitDefinitions[name], file: b.File, shared: true})
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.LimitDefinitions)) {
+		if _, twice := c.made[name]; twice {
+			c.problems = append(c.problems, s.File.Problem(path(name), fmt.Sprintf("the bundle shares a limit of the name %q; a name means one limit", name)))
+			continue
+		}
+		c.define(name, &definition{source: s.LimitDefinitions[name], file: s.File})
+	}
+	p := &part{routes: make([]routeLimits, len(s.Routes))}
+	for i := range s.Routes {
+		p.routes[i] = c.route(i)
+	}
+	if len(c.problems) > 0 {
+		return nil, c.problems
+	}
+	return p, nil
+}
+
+func path(name string) string { return "$.limit_definitions." + name }
+
+func (c *compiler) add(d *definition, below, format string, args ...any) {
+	c.problems = append(c.problems, d.file.Problem(d.at+below, fmt.Sprintf(format, args...)))
+}
+
+// define checks what does not depend on a route.
+func (c *compiler) define(name string, d *definition) {
+	d.at = path(name)
+	c.made[name] = d
+	before := len(c.problems)
+	l := &d.source
+	made := ratelimiter.Definition{Name: name, Count: l.Rate.Count, Window: l.Rate.Window, Burst: l.Burst, Shadow: l.Shadow}
+	var ok bool
+	if made.OnError, ok = word(l.OnError, onErrors); !ok {
+		c.add(d, ".on_error", "on_error is local_share, allow or deny, not %q", l.OnError)
+	}
+	if made.Counting, ok = word(l.Count, countings); !ok {
+		c.add(d, ".count", "count is allowed, denied or all, not %q", l.Count)
+	}
+	if l.Count == "" && !known(l.By) {
+		made.Counting = ratelimiter.CountAllowed
+	}
+	if l.At != "" && l.At != "gate" {
+		c.add(d, ".at", "at is gate or left out, not %q", l.At)
+	}
+	if l.Algorithm != "" && l.Algorithm != "gcra" {
+		c.add(d, ".algorithm", "algorithm is gcra, not %q", l.Algorithm)
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) {
+		c.add(d, "", "the name of a limit is shown in header fields, which take printable ASCII only")
+	}
+	limit, err := ratelimiter.NewLimit(made)
+	if err != nil {
+		c.add(d, "", "%v", err)
+	}
+	c.parts(d)
+	if cost, ok := l.Cost.(int64); ok && limit != nil && (cost < 1 || cost > limit.Definition().Burst) {
+		c.add(d, ".cost", "a cost is from 1 to the burst, %d: what costs more can never pass", limit.Definition().Burst)
+	}
+	if len(c.problems) == before {
+		d.limit = limit
+	}
+}
+
+// parts checks the attributes of a definition by themselves.
+func (c *compiler) parts(d *definition) {
+	if _, ok := word(d.source.Missing, missings); !ok {
+		c.add(d, ".missing", "missing is deny, skip or share, not %q", d.source.Missing)
+	}
+	for i, by := range d.source.By {
+		at := fmt.Sprintf(".by[%d]", i)
+		if by.Missing != nil {
+			if _, ok := word(*by.Missing, missings); !ok || *by.Missing == "" {
+				c.add(d, at, "missing is deny, skip or share, not %q", *by.Missing)
+			}
+		}
+		c.attribute(d, at, by.Name)
+	}
+	switch cost := d.source.Cost.(type) {
+	case nil, int64:
+	case string:
+		c.attribute(d, ".cost", cost)
+	default:
+		c.add(d, ".cost", "a cost is a whole number or the name of an attribute")
+	}
+}
+
+func (c *compiler) attribute(d *definition, at, name string) {
+	a, err := attribute.Compile(name, nil)
+	switch {
+	case err != nil:
+		c.add(d, at, "%v", err)
+	case a.IsObject() || slices.Contains(lists, name):
+		c.add(d, at, "%s has no single value; a limit counts by single values", name)
+	case d.source.At == "gate" && a.UsesSubject():
+		c.add(d, at, "a limit at the gate is taken before the subject is known; %s cannot be used there", name)
+	}
+}
+
+// route binds the limits of a route.
+func (c *compiler) route(index int) routeLimits {
+	r := &c.service.Routes[index]
+	params, err := route.Params(r.Path)
+	if err == nil && params == nil {
+		params = []string{} // none, which is not the same as unknown
+	}
+	var out routeLimits
+	seen := map[string]bool{}
+	for _, name := range slices.Concat(c.service.Defaults.Limits, r.Limits) {
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		d, ok := c.made[name]
+		if !ok {
+			c.problems = append(c.problems, c.service.File.Problem(fmt.Sprintf("$.routes[%d].limits", index), fmt.Sprintf("there is no limit %q", name)))
+			continue
+		}
+		if d.limit == nil {
+			continue // reported
+		}
+		b := c.bind(d, r, params)
+		out.all = append(out.all, b)
+		if b.gate {
+			out.gate = append(out.gate, b)
+		} else {
+			out.take = append(out.take, b)
+		}
+	}
+	if len(out.all) > ratelimiter.MaxCharges {
+		c.problems = append(c.problems, c.service.File.Problem(fmt.Sprintf("$.routes[%d]", index),
+			fmt.Sprintf("the route %q has %d limits, at most %d can be taken together", r.Name, len(out.all), ratelimiter.MaxCharges)))
+	}
+	return out
+}
+
+// bind compiles what depends on the route: attributes against its parameters, and what a missing one does.
+func (c *compiler) bind(d *definition, r *format.Route, params []string) *binding {
+	b := &binding{limit: d.limit, gate: d.source.At == "gate", cost: 1, keys: c.keys(d)}
+	for i, by := range d.source.By {
+		at := fmt.Sprintf(".by[%d]", i)
+		said := d.source.Missing
+		if by.Missing != nil {
+			said = *by.Missing
+		}
+		action, _ := word(said, missings)
+		a, err := attribute.Compile(by.Name, params)
+		switch {
+		case err != nil && said == "":
+			c.add(d, at, "on the route %q: %v; say missing: skip, or do not use the limit there", r.Name, err)
+		case err != nil:
+			a, _ = attribute.Compile(by.Name, nil) // always missing on this route, which the author has an answer for
+		case a.UsesSubject() && said == "" && c.anonymous(r):
+			c.add(d, at, "the route %q can be called without a subject: say what happens then, missing: deny, skip or share", r.Name)
+		}
+		b.late = b.late || a.UsesSubject()
+		b.by = append(b.by, keyPart{attribute: a, missing: action})
+	}
+	switch cost := d.source.Cost.(type) {
+	case int64:
+		b.cost = cost
+	case string:
+		a, err := attribute.Compile(cost, params)
+		if err != nil {
+			c.add(d, ".cost", "on the route %q: %v", r.Name, err)
+		}
+		b.costOf, b.late = a, b.late || a.UsesSubject()
+	}
+	return b
+}
+
+// keys returns the counters of a limit: one set for the bundle, or one for the service.
+func (c *compiler) keys(d *definition) ratelimiter.KeySpace {
+	service := c.service.Name
+	if d.shared {
+		service = ""
+	}
+	return ratelimiter.NewKeySpace(c.bundle.Name, service, d.limit.Definition().Name)
+}
+
+// anonymous reports whether a route can be called without a subject.
+func (c *compiler) anonymous(r *format.Route) bool {
+	mode := r.Identity
+	if mode == "" {
+		mode = c.service.Identity.Mode
+	}
+	return r.Access == "public" || mode != "" && mode != "required"
+}
+
+// known reports whether attributes stand in the request itself, so that requests that are denied are counted as well.
+func known(by []format.Attribute) bool {
+	for _, a := range by {
+		family, _, _ := strings.Cut(a.Name, ".")
+		if family != "client" && family != "request" && family != "route" {
+			return false
+		}
+	}
+	return true
+}
+
+// lists are the attributes that hold several values by nature.
+var lists = []string{"subject.roles", "subject.scopes", "subject.amr", "client.certificate.sans"}
+
+// The words of the format; the empty one is the default.
+var (
+	onErrors  = map[string]ratelimiter.OnError{"": ratelimiter.LocalShare, "local_share": ratelimiter.LocalShare, "allow": ratelimiter.Allow, "deny": ratelimiter.Deny}
+	countings = map[string]ratelimiter.Counting{"": ratelimiter.CountAll, "allowed": ratelimiter.CountAllowed, "denied": ratelimiter.CountDenied, "all": ratelimiter.CountAll}
+	missings  = map[string]missing{"": missingDenies, "deny": missingDenies, "skip": missingSkips, "share": missingShares}
+)
+
+func word[T any](text string, words map[string]T) (T, bool) {
+	v, ok := words[text]
+	return v, ok
+}

@@ -1,0 +1,80 @@
+// Command durward is a policy decision service: it tells Envoy and Go services whether a request may pass.
+//
+// main only parses and hands over; each command is a file of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes, the same for every command.
+const (
+	exitOK       = 0
+	exitInternal = 1
+	exitUsage    = 2
+	exitInvalid  = 3
+)
+
+// errInvalid marks errors about settings or bundles that the user can mend.
+var errInvalid = errors.New("invalid")
+
+// cli is the command line.
+type cli struct {
+	Serve       serveCommand       `cmd:"" help:"Answer decision requests of gateways and services."`
+	Validate    validateCommand    `cmd:"" help:"Check a policy bundle and print everything that is wrong with it."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit code 0 says yes."`
+	Demo        demoCommand        `cmd:"" help:"Run Envoy, Redis, two replicas and a sample API here, and walk through them."`
+	Version     versionCommand     `cmd:"" help:"Print what this is."`
+}
+
+// streams are where commands read and write.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run parses the arguments, runs the command and returns the exit code.
+func run(ctx context.Context, args []string, s streams) (code int) {
+	var c cli
+	asked := false // for help, which is no error
+	parser, err := kong.New(&c, kong.Name("durward"),
+		kong.Description("Durward decides whether requests may pass: tokens, input, Casbin rules and limits in one check."),
+		kong.Writers(s.out, s.err), kong.Exit(func(int) { asked = true }), kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(s))
+	if err != nil {
+		fmt.Fprintln(s.err, "durward:", err)
+		return exitInternal
+	}
+	parsed, err := parser.Parse(args)
+	if asked {
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintf(s.err, "durward: %v (see durward --help)\n", err)
+		return exitUsage
+	}
+	if err = parsed.Run(); err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(s.err, "durward:", err)
+	if errors.Is(err, errInvalid) {
+		return exitInvalid
+	}
+	return exitInternal
+}

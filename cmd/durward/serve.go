@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/assembly"
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
+)
+
+type serveCommand struct {
+	Config        string   `help:"Settings file." type:"path" env:"DURWARD_CONFIG" placeholder:"durward.yaml"`
+	Bundle        []string `help:"Directory of a policy bundle; may be repeated." env:"DURWARD_BUNDLE" placeholder:"DIR"`
+	Listen        string   `help:"Address of the first listener: host:port or unix:PATH." env:"DURWARD_LISTEN" placeholder:"ADDR"`
+	Admin         string   `help:"Address of health, metrics and configuration; off closes it." env:"DURWARD_ADMIN" placeholder:"ADDR"`
+	Redis         string   `help:"redis:// or rediss:// URL of the shared counters; without it limits are kept in memory." env:"DURWARD_REDIS" placeholder:"URL"`
+	ClientAddress string   `help:"How the client's address is found: peer, xff:N (N trusted hops) or header:NAME." env:"DURWARD_CLIENT_ADDRESS" placeholder:"RULE"`
+	Insecure      bool     `help:"Let listeners beyond this machine do without TLS and named callers." env:"DURWARD_INSECURE"`
+}
+
+// Run serves until it is told to stop.
+func (c *serveCommand) Run(ctx context.Context, s streams) error {
+	configured, warnings, err := settings.Load(c.Config, os.Environ(), settings.Overrides{
+		Bundles: c.Bundle, Listen: c.Listen, Admin: c.Admin, Redis: c.Redis, ClientAddress: c.ClientAddress, Insecure: c.Insecure,
+	})
+	if err != nil {
+		return errors.Join(errInvalid, err)
+	}
+	logger := newLogger(s, configured.Log.Level)
+	for _, name := range warnings {
+		logger.Warn("environment variable is no setting", "name", name)
+	}
+	reopen := make(chan struct{}, 1)
+	stopReopen := onHangup(reopen)
+	defer stopReopen()
+	server, err := assembly.New(assembly.Options{
+		Settings: configured, Logger: logger, Records: s.out, Clock: time.Now, Random: rand.Reader, Reopen: reopen,
+	})
+	if err != nil {
+		return fmt.Errorf("starting: %w", err)
+	}
+	logger.Info("listening", "addresses", server.Addresses(), "version", assembly.ReadVersion().Version)
+	return server.Run(ctx)
+}
+
+func newLogger(s streams, level string) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		l = slog.LevelInfo
+	}
+	return slog.New(slog.NewJSONHandler(s.err, &slog.HandlerOptions{Level: l}))
+}
+
+// onHangup passes SIGHUP on as a wish to open the record file anew.
+func onHangup(reopen chan<- struct{}) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-signals:
+				select {
+				case reopen <- struct{}{}:
+				default: // one wish is waiting already
+				}
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}

@@ -1,0 +1,169 @@
+package assembly
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"crypto/tls"
+	"crypto/x509"
+
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// admin answers health, metrics and configuration over HTTP.
+type admin struct {
+	server   *http.Server
+	listener net.Listener
+}
+
+// adminOptions are what admin shows.
+type adminOptions struct {
+	settings *settings.Settings
+	registry *prometheus.Registry
+	snapshot func() *pipeline.Snapshot
+	ready    *atomic.Bool
+	version  Version
+	clock    func() time.Time
+	logger   *slog.Logger
+}
+
+func newAdmin(o adminOptions) (*admin, error) {
+	known, err := newCallers(o.settings.Admin.Callers)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if o.ready.Load() {
+			answer(w, http.StatusOK, "ready")
+			return
+		}
+		answer(w, http.StatusServiceUnavailable, "not ready")
+	})
+	mux.Handle("GET /metrics", known.only(promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{})))
+	mux.Handle("GET /configz", known.only(configz(o)))
+	if settings.Local(o.settings.Admin.Address) {
+		// Profiles show what is in memory: they are for whoever is on the machine.
+		for path, handler := range map[string]http.HandlerFunc{
+			"/debug/pprof/": pprof.Index, "/debug/pprof/cmdline": pprof.Cmdline, "/debug/pprof/profile": pprof.Profile,
+			"/debug/pprof/symbol": pprof.Symbol, "/debug/pprof/trace": pprof.Trace,
+		} {
+			mux.Handle("GET "+path, known.only(handler))
+		}
+	}
+	listener, err := listen(o.settings.Admin.Address)
+	if err != nil {
+		return nil, err
+	}
+	if t := o.settings.Admin.TLS; t != nil {
+		certificates, err := newCertificates(*t, o.clock, o.logger)
+		if err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		listener = tls.NewListener(listener, certificates.server("h2", "http/1.1"))
+	}
+	return &admin{listener: listener, server: &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(o.logger.Handler(), slog.LevelWarn),
+	}}, nil
+}
+
+func (a *admin) serve() error {
+	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin listener: %w", err)
+	}
+	return nil
+}
+
+func (a *admin) close(ctx context.Context) error {
+	return a.server.Shutdown(ctx)
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// configz shows the settings in force, secrets masked, and the revisions of the bundles.
+func configz(o adminOptions) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		view := struct {
+			Version  Version               `json:"version"`
+			Ready    bool                  `json:"ready"`
+			Settings *settings.Settings    `json:"settings"`
+			Bundles  []pipeline.BundleInfo `json:"bundles"`
+		}{o.version, o.ready.Load(), o.settings, nil}
+		if s := o.snapshot(); s != nil {
+			view.Bundles = s.Bundles
+		}
+		w.Header().Set("Content-Type", "application/json")
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		_ = encoder.Encode(view)
+	})
+}
+
+// only lets known callers pass.
+func (c *callers) only(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var leaf *x509.Certificate
+		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+			leaf = r.TLS.VerifiedChains[0][0]
+		}
+		if _, ok := c.find(leaf, r.Header.Get("Authorization")); !ok {
+			answer(w, http.StatusForbidden, "unknown caller")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// listen opens host:port or unix:PATH. A socket file that nobody listens on any more is replaced; a live one is not.
+func listen(address string) (net.Listener, error) {
+	ctx, config := context.Background(), net.ListenConfig{}
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	if !isUnix {
+		l, err := config.Listen(ctx, "tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("listening: %w", err)
+		}
+		return l, nil
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		dialer := net.Dialer{Timeout: time.Second}
+		if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
+			return nil, errors.Join(fmt.Errorf("listening: %s is in use", path), conn.Close())
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listening: replacing a stale socket: %w", err)
+		}
+	}
+	l, err := config.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	// Whoever may write to the socket may ask: its owner and group.
+	if err := os.Chmod(path, 0o660); err != nil { //nolint:gosec // the group is how a gateway under another account gets in
+		return nil, errors.Join(fmt.Errorf("listening: %w", err), l.Close())
+	}
+	return l, nil
+}

@@ -1,0 +1,154 @@
+package assembly
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp"
+	"github.com/durward-pdp/durward/pdp/adapter/extauthz"
+	"github.com/durward-pdp/durward/pdp/adapter/native"
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/pdp/request"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	// maxMessage bounds a decision request: a body of 4 MiB that a gateway was told to forward, and its headers.
+	maxMessage = 8 << 20
+	// maxStreams bounds the decisions in flight on one connection.
+	maxStreams = 4096
+	// Connections are renewed so that replicas that came later get their share: a gateway keeps one per worker.
+	connectionAge, connectionGrace = time.Minute, 10 * time.Second
+	// Gateways may ping idle connections this often.
+	minPing = 5 * time.Second
+)
+
+// listener answers decision requests on one address.
+type listener struct {
+	address net.Listener
+	server  *grpc.Server
+	health  *health.Server
+	names   []string
+}
+
+// listenerOptions are what every listener of a server shares.
+type listenerOptions struct {
+	engine *pdp.Engine
+	panics func()
+	clock  func() time.Time
+	logger *slog.Logger
+}
+
+func newListener(configured *settings.Listener, o listenerOptions) (*listener, error) {
+	rule, err := request.ParseAddressRule(configured.ClientAddress)
+	if err != nil {
+		return nil, err
+	}
+	known, err := newCallers(configured.Callers)
+	if err != nil {
+		return nil, err
+	}
+	shared := adapterOptions{address: rule, callers: known, selectExtension: configured.Select == "extension"}
+	options := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: connectionGrace,
+			Time: 30 * time.Second, Timeout: 5 * time.Second,
+		}),
+		grpc.ConnectionTimeout(10 * time.Second),
+	}
+	if configured.TLS != nil {
+		certificates, err := newCertificates(*configured.TLS, o.clock, o.logger)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, grpc.Creds(credentials.NewTLS(certificates.server("h2"))))
+	}
+	l := &listener{server: grpc.NewServer(options...), health: health.NewServer(), names: []string{"", serviceName}}
+	for _, protocol := range configured.Protocols {
+		l.register(protocol, shared, o)
+	}
+	healthpb.RegisterHealthServer(l.server, l.health)
+	l.setReady(false)
+	if l.address, err = listen(configured.Address); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// serviceName is the server's own name in health checks.
+const serviceName = "durward"
+
+// register adds the adapter of one protocol: the one place that names the adapters.
+func (l *listener) register(protocol string, shared adapterOptions, o listenerOptions) {
+	switch protocol {
+	case extauthz.Name:
+		extauthz.Register(l.server, extauthz.New(extauthz.Options{
+			Decider: o.engine, Address: shared.address, SelectExtension: shared.selectExtension, OnPanic: o.panics,
+			Caller: func(ctx context.Context) (string, extauthz.Asserts, bool) {
+				c, ok := shared.callers.ofRPC(ctx)
+				return c.name, extauthz.Asserts{ClientAddress: c.clientAddress, Certificate: c.certificate, Service: c.service}, ok
+			},
+		}))
+		l.names = append(l.names, protocol, extauthz.ServiceName)
+	case native.Name:
+		native.Register(l.server, native.New(native.Options{
+			Decider: o.engine, Address: shared.address, SelectExtension: shared.selectExtension, OnPanic: o.panics,
+			Caller: func(ctx context.Context) (string, native.Asserts, bool) {
+				c, ok := shared.callers.ofRPC(ctx)
+				return c.name, native.Asserts{ClientAddress: c.clientAddress, ClientCertificate: c.certificate, Service: c.service, DryRun: c.dryRun}, ok
+			},
+		}))
+		l.names = append(l.names, protocol, native.ServiceName)
+	}
+}
+
+// adapterOptions are what the adapters of one listener share.
+type adapterOptions struct {
+	address         request.AddressRule
+	callers         *callers
+	selectExtension bool
+}
+
+// setReady tells health checks whether to send decisions here.
+func (l *listener) setReady(ready bool) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if ready {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	for _, name := range l.names {
+		l.health.SetServingStatus(name, status)
+	}
+}
+
+func (l *listener) serve() error {
+	if err := l.server.Serve(l.address); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("listener %s: %w", l.address.Addr(), err)
+	}
+	return nil
+}
+
+// close finishes the decisions in flight, until ctx is done.
+func (l *listener) close(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		l.server.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		l.server.Stop()
+		<-done
+	}
+}

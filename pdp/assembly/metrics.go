@@ -1,0 +1,169 @@
+package assembly
+
+import (
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp"
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/verdict"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics are the server's Prometheus metrics. Labels are bounded: no subject, path, host or tenant.
+type metrics struct {
+	registry *prometheus.Registry
+	routes   routeLabels
+
+	decisions   *prometheus.CounterVec
+	duration    *prometheus.HistogramVec
+	stages      *prometheus.HistogramVec
+	stageErrors *prometheus.CounterVec
+	degraded    *prometheus.CounterVec
+	failOpen    prometheus.Counter
+	panics      prometheus.Counter
+	limited     *prometheus.CounterVec
+	bundleInfo  *prometheus.GaugeVec
+	bundleLoads *prometheus.CounterVec
+	bundleTime  *prometheus.GaugeVec
+	dropped     *prometheus.CounterVec
+	written     prometheus.Counter
+	redisTime   *prometheus.HistogramVec
+	redisErrors prometheus.Counter
+	redisOpen   prometheus.Gauge
+}
+
+// routeLabels gives the first routes their name as a label, and all others "other".
+type routeLabels struct {
+	enabled bool
+	most    int
+
+	mu    sync.Mutex
+	known map[string]bool
+}
+
+func newMetrics(configured settings.Metrics, version Version) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		routes:   routeLabels{enabled: configured.Routes, most: configured.MaxRoutes, known: map[string]bool{}},
+		decisions: counters("durward_decisions_total", "Decisions, by effect, reason, stage that stopped them and route (where routes are labelled).",
+			"adapter", "decision", "reason", "stage", "route"),
+		duration: histograms("durward_decision_duration_seconds", "Time from the request to the verdict.", "adapter"),
+		stages:   histograms("durward_stage_duration_seconds", "Time of one step of the stage table.", "stage"),
+		stageErrors: counters("durward_stage_errors_total", "Steps that could not establish their answer.",
+			"stage"),
+		degraded: counters("durward_degraded_total", "Decisions made while a dependency had failed.", "decision"),
+		failOpen: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_failopen_total",
+			Help: "Requests allowed although a dependency had failed, because the configuration says so."}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_panics_total",
+			Help: "Decisions denied because a stage panicked."}),
+		limited: counters("durward_limited_total", "Requests that a limit refused, or would have refused where it is a shadow.", "limit", "shadow"),
+		bundleInfo: gauges("durward_bundle_info", "1 for the revision of each bundle that is in force.",
+			"bundle", "revision"),
+		bundleLoads: counters("durward_bundle_loads_total", "Attempts to load a bundle.", "bundle", "result"),
+		bundleTime:  gauges("durward_bundle_last_success_timestamp_seconds", "When the bundle's revision in force was loaded.", "bundle"),
+		dropped:     counters("durward_records_dropped_total", "Records that were lost.", "why"),
+		written:     prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_records_written_total", Help: "Records handed to the sink."}),
+		redisTime: histograms("durward_redis_duration_seconds", "Time of one call to Redis.",
+			"operation"),
+		redisErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_redis_errors_total",
+			Help: "Calls to Redis that failed."}),
+		redisOpen: prometheus.NewGauge(prometheus.GaugeOpts{Name: "durward_redis_circuit_open",
+			Help: "1 while Redis is taken for unreachable and is only probed."}),
+	}
+	build := gauges("durward_build_info", "1 for the running build.", "version", "revision", "goversion")
+	build.WithLabelValues(version.Version, version.Revision, runtime.Version()).Set(1)
+	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.limited,
+		m.bundleInfo, m.bundleLoads, m.bundleTime, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+}
+
+func histograms(name, help string, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: name, Help: help,
+		Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1},
+	}, labels)
+}
+
+// decision counts one decision.
+func (m *metrics) decision(o pdp.Observation) {
+	effect := o.Verdict.Effect.String()
+	m.decisions.WithLabelValues(o.Adapter, effect, string(o.Verdict.Reason), o.Verdict.Stage, m.routes.label(o.Service, o.Route)).Inc()
+	m.duration.WithLabelValues(o.Adapter).Observe(o.Took.Seconds())
+	if o.Verdict.Degraded {
+		m.degraded.WithLabelValues(effect).Inc()
+		if o.Verdict.Allowed() {
+			m.failOpen.Inc()
+		}
+	}
+	if o.Panic {
+		m.panics.Inc()
+	}
+	m.limits(o.Verdict.Explanation.Limits)
+}
+
+func (m *metrics) limits(states []verdict.LimitState) {
+	for i := range states {
+		if states[i].Refused {
+			m.limited.WithLabelValues(states[i].Name, strconv.FormatBool(states[i].Shadow)).Inc()
+		}
+	}
+}
+
+// step times one step of the stage table.
+func (m *metrics) step(point string, took time.Duration, _ pipeline.Outcome, err error) {
+	m.stages.WithLabelValues(point).Observe(took.Seconds())
+	if err != nil {
+		m.stageErrors.WithLabelValues(point).Inc()
+	}
+}
+
+// redis times one call to Redis.
+func (m *metrics) redis(operation string, took time.Duration, _ error) {
+	m.redisTime.WithLabelValues(operation).Observe(took.Seconds())
+}
+
+// watchQueue shows how many records wait.
+func (m *metrics) watchQueue(queued func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "durward_records_queue_length", Help: "Records that wait to be written."}, func() float64 { return float64(queued()) }))
+}
+
+// published shows the revisions in force and forgets the ones before.
+func (m *metrics) published(s *pipeline.Snapshot) {
+	m.bundleInfo.Reset()
+	for _, b := range s.Bundles {
+		m.bundleInfo.WithLabelValues(b.Name, b.Revision).Set(1)
+		m.bundleTime.WithLabelValues(b.Name).Set(float64(b.Loaded.Unix()))
+	}
+}
+
+func (r *routeLabels) label(service, route string) string {
+	if !r.enabled || route == "" {
+		return ""
+	}
+	name := service + "/" + route
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known[name] {
+		return name
+	}
+	if len(r.known) >= r.most {
+		return "other"
+	}
+	r.known[name] = true
+	return name
+}

@@ -1,0 +1,271 @@
+package assembly
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/pdp/audit"
+	"github.com/durward-pdp/durward/pdp/bundle"
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
+	"github.com/durward-pdp/durward/pdp/stage/inspection"
+	"github.com/durward-pdp/durward/pdp/stage/limits"
+	"github.com/durward-pdp/durward/pdp/stage/policy"
+	"github.com/durward-pdp/durward/pdp/stage/upstream"
+	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/memory"
+	"github.com/durward-pdp/durward/ratelimiter/redis"
+)
+
+// parts are what an engine is made of.
+type parts struct {
+	stages   stages
+	pipeline *pipeline.Pipeline
+	audit    *audit.Log
+
+	limiter *ratelimiter.Limiter
+	shared  *redis.Store
+	file    *audit.File
+	closed  chan struct{}
+}
+
+func newParts(o Options, m *metrics) (*parts, error) {
+	p := &parts{closed: make(chan struct{})}
+	if err := p.openLimiter(o, m); err != nil {
+		return nil, err
+	}
+	limitsStage, err := limits.New(limits.Options{Limiter: p.limiter})
+	if err != nil {
+		return nil, err
+	}
+	p.stages = stages{
+		inspection: inspection.New(), limits: limitsStage, identity: identity.New(),
+		policy: policy.New(), upstream: upstream.New(),
+	}
+	if p.pipeline, err = newPipeline(&p.stages, o.Clock, m); err != nil {
+		return nil, err
+	}
+	if err := p.openAudit(o, m); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// openLimiter connects the counters: Redis where there is one, else memory.
+func (p *parts) openLimiter(o Options, m *metrics) error {
+	local, err := memory.New(memory.Options{Now: o.Clock})
+	if err != nil {
+		return err
+	}
+	options := ratelimiter.Options{Local: local, Now: o.Clock, Replicas: o.Settings.Redis.Replicas, OnDegraded: func(error) { m.redisErrors.Inc() }}
+	url, err := o.Settings.RedisURL()
+	if err != nil {
+		return err
+	}
+	if url == "" {
+		o.Logger.Warn("no Redis: limits are kept in memory, each replica counts for itself")
+	} else {
+		if p.shared, err = openRedis(url, o, m); err != nil {
+			return err
+		}
+		options.Shared = p.shared
+	}
+	p.limiter, err = ratelimiter.New(options)
+	return err
+}
+
+func openRedis(url settings.Secret, o Options, m *metrics) (*redis.Store, error) {
+	configured := &o.Settings.Redis
+	options := redis.Options{
+		URL:     url.Reveal(),
+		Timeout: time.Duration(configured.Timeout),
+		Now:     o.Clock,
+		OnHealth: func(h redis.Health) {
+			m.redisOpen.Set(map[bool]float64{true: 1}[h.State != redis.Closed])
+			level, cause := slog.LevelInfo, ""
+			if h.State == redis.Open {
+				level = slog.LevelError
+			}
+			if h.Cause != nil {
+				cause = h.Cause.Error()
+			}
+			o.Logger.Log(context.Background(), level, "Redis", "state", h.State.String(), "cause", cause)
+		},
+		OnCall: func(c redis.Call) { m.redis(c.Operation, c.Duration, c.Err) },
+	}
+	if configured.CA != "" || configured.Certificate != "" {
+		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		if configured.CA != "" {
+			pool, err := readPool(configured.CA)
+			if err != nil {
+				return nil, fmt.Errorf("redis.ca: %w", err)
+			}
+			options.TLS.RootCAs = pool
+		}
+		if configured.Certificate != "" {
+			pair, err := tls.LoadX509KeyPair(configured.Certificate, configured.Key)
+			if err != nil {
+				return nil, fmt.Errorf("redis.certificate: %w", err)
+			}
+			options.TLS.Certificates = []tls.Certificate{pair}
+		}
+	}
+	store, err := redis.New(options)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := store.Prepare(ctx); err != nil {
+		// Limits say themselves what they do without Redis; a replica that starts in that state must still serve.
+		o.Logger.Error("Redis does not answer at the start", "address", store.Address(), "error", err.Error())
+	} else {
+		o.Logger.Info("Redis answers", "address", store.Address())
+	}
+	return store, nil
+}
+
+// openAudit starts the records' queue and its sink.
+func (p *parts) openAudit(o Options, m *metrics) error {
+	onFull, err := audit.ParseOnFull(o.Settings.Audit.OnFull)
+	if err != nil {
+		return err
+	}
+	sink := o.Records
+	if o.Settings.Audit.Sink == "file" {
+		if p.file, err = audit.OpenFile(o.Settings.Audit.Path); err != nil {
+			return fmt.Errorf("opening the record file: %w", err)
+		}
+		sink = p.file
+		go p.reopen(o.Reopen, o.Logger)
+	}
+	p.audit, err = audit.NewLog(audit.Options{Sink: sink, Queue: o.Settings.Audit.Queue, OnFull: onFull, Observe: audit.Observer{
+		Written: func(n int) { m.written.Add(float64(n)) },
+		Dropped: func(n int, why audit.Drop) { m.dropped.WithLabelValues(string(why)).Add(float64(n)) },
+		Failed:  func(err error) { o.Logger.Error("records cannot be written", "error", err.Error()) },
+	}})
+	if err == nil {
+		m.watchQueue(p.audit.Queued)
+	}
+	return err
+}
+
+// reopen opens the record file anew whenever it is asked to.
+func (p *parts) reopen(wishes <-chan struct{}, logger *slog.Logger) {
+	for {
+		select {
+		case <-p.closed:
+			return
+		case <-wishes:
+			if err := p.file.Reopen(); err != nil {
+				logger.Error("record file not reopened", "error", err.Error())
+			}
+		}
+	}
+}
+
+// close charges and writes what waits, within ctx.
+func (p *parts) close(ctx context.Context) error {
+	close(p.closed)
+	err := p.limiter.Close(ctx)
+	if p.shared != nil {
+		err = errors.Join(err, p.shared.Close())
+	}
+	if p.audit != nil {
+		err = errors.Join(err, p.audit.Close(ctx))
+	}
+	if p.file != nil {
+		err = errors.Join(err, p.file.Close())
+	}
+	return err
+}
+
+// load starts to load and watch the bundles, and returns a function that ends it.
+func (s *Server) load(ctx context.Context) (stop func(), err error) {
+	configured := &s.options.Settings
+	directories := make([]bundle.Directory, len(configured.Bundles))
+	for i, b := range configured.Bundles {
+		directories[i] = bundle.Directory{Path: b.Dir}
+	}
+	manager, err := bundle.NewManager(bundle.ManagerOptions{
+		Options:     bundleOptions(&s.parts.stages, configured, s.options.Clock),
+		Directories: directories,
+		Publish:     s.publish,
+		Report:      s.report,
+		Poll:        time.Duration(configured.Poll),
+		Jitter:      rand.Float64,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// What does not load is reported; the server stays up, not ready, and looks again.
+	_ = manager.Load(ctx)
+	watching, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		manager.Watch(watching)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}, nil
+}
+
+func bundleOptions(s *stages, configured *settings.Settings, clock func() time.Time) bundle.Options {
+	o := bundle.Options{Compilers: s.compilers(), Clock: clock, ClientAddress: true}
+	for i := range configured.Listeners {
+		rule, err := request.ParseAddressRule(configured.Listeners[i].ClientAddress)
+		// One listener without a rule is enough: a bundle serves all of them.
+		o.ClientAddress = o.ClientAddress && err == nil && rule.Chosen()
+	}
+	return o
+}
+
+// report tells the log and the metrics how a bundle stands.
+func (s *Server) report(status bundle.Status) {
+	name := status.Active.Name
+	if name == "" {
+		name = "unknown"
+	}
+	if status.Err != nil {
+		s.metrics.bundleLoads.WithLabelValues(name, "refused").Inc()
+		s.options.Logger.Error("bundle refused, the last good one stays in force", "directory", status.Path,
+			"bundle", name, "revision", status.Active.Revision, "error", status.Err.Error())
+		return
+	}
+	s.metrics.bundleLoads.WithLabelValues(name, "loaded").Inc()
+	s.options.Logger.Info("bundle loaded", "directory", status.Path, "bundle", name, "revision", status.Active.Revision)
+}
+
+// ValidateBundle checks the bundle in a directory with the compilers of a server. The client's address is taken for
+// chosen, as a bundle does not know its listeners. The error holds every problem with its place.
+func ValidateBundle(directory string, clock func() time.Time) (pipeline.BundleInfo, error) {
+	local, err := memory.New(memory.Options{Now: clock})
+	if err != nil {
+		return pipeline.BundleInfo{}, err
+	}
+	limiter, err := ratelimiter.New(ratelimiter.Options{Local: local, Now: clock})
+	if err != nil {
+		return pipeline.BundleInfo{}, err
+	}
+	limitsStage, err := limits.New(limits.Options{Limiter: limiter})
+	if err != nil {
+		return pipeline.BundleInfo{}, err
+	}
+	all := stages{inspection: inspection.New(), limits: limitsStage, identity: identity.New(), policy: policy.New(), upstream: upstream.New()}
+	info, problems, err := bundle.Validate(directory, bundle.Options{Compilers: all.compilers(), ClientAddress: true, Clock: clock})
+	if err == nil && len(problems) > 0 {
+		err = problems
+	}
+	closing, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return info, errors.Join(err, limiter.Close(closing))
+}

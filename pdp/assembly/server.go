@@ -1,0 +1,188 @@
+// Package assembly turns settings into a running server. It is the one place that names every stage, adapter and
+// sink, in order.
+//
+// The command imports it. It decides nothing: what it holds is the stage table, wiring, and the life of a server
+// from start to drain.
+package assembly
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp"
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/pdp/pipeline"
+)
+
+// closeGrace bounds the end of a server after it drained.
+const closeGrace = 10 * time.Second
+
+// Options are what a server needs besides its settings.
+type Options struct {
+	// Settings are checked settings.
+	Settings settings.Settings
+	// Logger is the server's own log; Records is where records go when the sink is stdout.
+	Logger  *slog.Logger
+	Records io.Writer
+	// Clock is the time of decisions; Random the source of decision ids.
+	Clock  func() time.Time
+	Random io.Reader
+	// Reopen, if not nil, asks for the record file to be opened anew, after it was moved away.
+	Reopen <-chan struct{}
+}
+
+// Server answers decision requests until its context ends.
+type Server struct {
+	options   Options
+	engine    *pdp.Engine
+	parts     *parts
+	metrics   *metrics
+	listeners []*listener
+	admin     *admin
+	ready     atomic.Bool
+
+	mu       sync.Mutex // orders readiness: once stopping, a late snapshot must not bring it back
+	stopping bool
+}
+
+// New opens the listeners and starts nothing: a server with settings that cannot work fails here.
+func New(options Options) (s *Server, err error) {
+	s = &Server{options: options, metrics: newMetrics(options.Settings.Metrics, ReadVersion())}
+	if s.parts, err = newParts(options, s.metrics); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.abandon()
+		}
+	}()
+	if s.engine, err = pdp.New(pdp.Options{
+		Pipeline: s.parts.pipeline,
+		Recorder: s.parts.audit,
+		Clock:    options.Clock,
+		Random:   options.Random,
+		Budget:   time.Duration(options.Settings.Budget),
+		Observe:  s.metrics.decision,
+	}); err != nil {
+		return nil, err
+	}
+	for i := range options.Settings.Listeners {
+		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, panics: s.metrics.panics.Inc, clock: options.Clock, logger: options.Logger})
+		if err != nil {
+			return nil, fmt.Errorf("opening listener %s: %w", options.Settings.Listeners[i].Address, err)
+		}
+		s.listeners = append(s.listeners, l)
+	}
+	if options.Settings.Admin.Address != "off" {
+		if s.admin, err = newAdmin(adminOptions{
+			settings: &options.Settings, registry: s.metrics.registry, snapshot: s.engine.Snapshot,
+			ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
+		}); err != nil {
+			return nil, fmt.Errorf("opening admin listener: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// abandon closes what New opened before it failed.
+func (s *Server) abandon() {
+	for _, l := range s.listeners {
+		l.server.Stop()
+		_ = l.address.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.parts.close(ctx)
+}
+
+// Addresses returns where the server listens: the decision listeners in the order of the settings, then admin.
+func (s *Server) Addresses() []string {
+	var out []string
+	for _, l := range s.listeners {
+		out = append(out, l.address.Addr().String())
+	}
+	if s.admin != nil {
+		out = append(out, s.admin.listener.Addr().String())
+	}
+	return out
+}
+
+// Run serves until ctx ends: it loads the bundles, says that it is ready, and on the end of ctx says that it is not,
+// goes on answering for the drain time, finishes what is in flight and closes. It returns nil after such an end.
+func (s *Server) Run(ctx context.Context) error {
+	failed := make(chan error, len(s.listeners)+1)
+	var serving sync.WaitGroup
+	start := func(serve func() error) {
+		serving.Add(1)
+		go func() {
+			defer serving.Done()
+			if err := serve(); err != nil {
+				failed <- err
+			}
+		}()
+	}
+	for _, l := range s.listeners {
+		start(l.serve)
+	}
+	if s.admin != nil {
+		start(s.admin.serve)
+	}
+	stopLoading, err := s.load(ctx)
+	if err != nil {
+		failed <- err
+		stopLoading = func() {}
+	}
+	select {
+	case <-ctx.Done():
+		s.drain()
+	case err = <-failed:
+	}
+	s.setReady(false)
+	stopLoading()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+	defer cancel()
+	for _, l := range s.listeners {
+		l.close(closing)
+	}
+	if s.admin != nil {
+		err = errors.Join(err, s.admin.close(closing))
+	}
+	serving.Wait()
+	return errors.Join(err, s.parts.close(closing))
+}
+
+// drain says that the server is going, and answers on for a while: gateways need time to see it.
+func (s *Server) drain() {
+	s.mu.Lock()
+	s.stopping = true
+	s.setReady(false)
+	s.mu.Unlock()
+	s.options.Logger.Info("draining", "for", time.Duration(s.options.Settings.Drain).String())
+	timer := time.NewTimer(time.Duration(s.options.Settings.Drain))
+	defer timer.Stop()
+	<-timer.C
+}
+
+// publish puts a snapshot in force. The first good one makes the server ready.
+func (s *Server) publish(snapshot *pipeline.Snapshot) {
+	s.engine.Publish(snapshot)
+	s.metrics.published(snapshot)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopping {
+		s.setReady(true)
+	}
+}
+
+func (s *Server) setReady(ready bool) {
+	s.ready.Store(ready)
+	for _, l := range s.listeners {
+		l.setReady(ready)
+	}
+}

@@ -1,0 +1,182 @@
+package settings
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/request"
+)
+
+// checker collects problems; file is nil when the settings came without one.
+type checker struct {
+	file     *format.File
+	problems format.Problems
+}
+
+func (c *checker) add(path, message string, args ...any) {
+	message = fmt.Sprintf(message, args...)
+	if c.file == nil {
+		c.problems = append(c.problems, format.Problem{Message: strings.TrimPrefix(path, "$.") + ": " + message})
+		return
+	}
+	c.problems = append(c.problems, c.file.Problem(path, message))
+}
+
+// check returns what is wrong with settings that were read without a syntax error.
+func (s *Settings) check(file *format.File) format.Problems {
+	c := &checker{file: file}
+	if len(s.Bundles) == 0 {
+		c.add("$.bundles", "no bundle: give bundles in the file or --bundle DIR")
+	}
+	for i, b := range s.Bundles {
+		if b.Dir == "" {
+			c.add(fmt.Sprintf("$.bundles[%d]", i), "dir is missing")
+		}
+	}
+	for i := range s.Listeners {
+		c.listener(fmt.Sprintf("$.listeners[%d]", i), &s.Listeners[i])
+	}
+	if s.Admin.Address != "off" {
+		c.address("$.admin", s.Admin.Address)
+		c.tls("$.admin.tls", s.Admin.TLS)
+		c.callers("$.admin", s.Admin.Callers, s.Admin.TLS)
+		c.exposure("$.admin", s.Admin.Address, s.Admin.TLS, s.Admin.Callers, s.Admin.Insecure)
+	}
+	c.oneOf("$.audit.sink", s.Audit.Sink, "stdout", "file")
+	c.oneOf("$.audit.on_full", s.Audit.OnFull, "drop_allows", "wait", "deny")
+	if s.Audit.Sink == "file" && s.Audit.Path == "" {
+		c.add("$.audit", "sink file needs a path")
+	}
+	c.between("$.audit.queue", int64(s.Audit.Queue), 16, 1<<20)
+	c.between("$.metrics.max_routes", int64(s.Metrics.MaxRoutes), 1, 10000)
+	c.between("$.redis.replicas", int64(s.Redis.Replicas), 1, 10000)
+	if s.Redis.URL != "" && s.Redis.URLFile != "" {
+		c.add("$.redis", "url and url_file exclude each other")
+	}
+	if (s.Redis.Certificate == "") != (s.Redis.Key == "") {
+		c.add("$.redis", "certificate and key go together")
+	}
+	c.oneOf("$.log.level", s.Log.Level, "debug", "info", "warn", "error")
+	c.duration("$.budget", s.Budget, 10*time.Millisecond, 30*time.Second)
+	c.duration("$.drain", s.Drain, 0, 10*time.Minute)
+	c.duration("$.poll", s.Poll, 50*time.Millisecond, time.Hour)
+	c.duration("$.redis.timeout", s.Redis.Timeout, time.Millisecond, 5*time.Second)
+	return c.problems
+}
+
+func (c *checker) listener(path string, l *Listener) {
+	c.address(path, l.Address)
+	for i, p := range l.Protocols {
+		c.oneOf(fmt.Sprintf("%s.protocols[%d]", path, i), p, "ext_authz", "native")
+	}
+	c.oneOf(path+".select", l.Select, "host", "extension")
+	if _, err := request.ParseAddressRule(l.ClientAddress); err != nil {
+		c.add(path+".client_address", "%v", err)
+	}
+	c.tls(path+".tls", l.TLS)
+	c.callers(path, l.Callers, l.TLS)
+	c.exposure(path, l.Address, l.TLS, l.Callers, l.Insecure)
+}
+
+func (c *checker) callers(path string, callers []Caller, tls *TLS) {
+	names := map[string]bool{}
+	for i, caller := range callers {
+		at := fmt.Sprintf("%s.callers[%d]", path, i)
+		if caller.Name == "" {
+			c.add(at, "name is missing")
+		}
+		if names[caller.Name] {
+			c.add(at+".name", "%q twice", caller.Name)
+		}
+		names[caller.Name] = true
+		if len(caller.SANs) == 0 && caller.TokenFile == "" {
+			c.add(at, "needs sans or token_file: a caller is known by its certificate or its token")
+		}
+		if len(caller.SANs) > 0 && (tls == nil || tls.ClientCA == "") {
+			c.add(at+".sans", "needs tls.client_ca of the listener, else nobody checks certificates")
+		}
+		for j, assertion := range caller.Asserts {
+			c.oneOf(fmt.Sprintf("%s.asserts[%d]", at, j), assertion, Assertions...)
+		}
+	}
+}
+
+// Assertions are what a caller can be believed to assert.
+var Assertions = []string{"client_address", "certificate", "service", "dry_run"}
+
+func (c *checker) tls(path string, t *TLS) {
+	if t == nil {
+		return
+	}
+	if t.Certificate == "" || t.Key == "" {
+		c.add(path, "certificate and key are both needed")
+	}
+	if t.MinVersion != "" {
+		c.oneOf(path+".min_version", t.MinVersion, "1.2", "1.3")
+	}
+}
+
+// exposure refuses a listener that others than this machine can reach and that does not know who asks.
+func (c *checker) exposure(path, address string, t *TLS, callers []Caller, insecure bool) {
+	if insecure || Local(address) {
+		return
+	}
+	if t == nil {
+		c.add(path, "%s can be reached from other machines and has no TLS; add tls, or spell out insecure: true (--insecure)", address)
+	}
+	if len(callers) == 0 {
+		c.add(path, "%s can be reached from other machines and names no callers; add callers, or spell out insecure: true (--insecure)", address)
+	}
+}
+
+func (c *checker) address(path, address string) {
+	if p, ok := strings.CutPrefix(address, "unix:"); ok {
+		if p == "" || len(p) > 100 {
+			c.add(path+".address", "unix: needs a path of at most 100 bytes")
+		}
+		return
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		c.add(path+".address", "must be host:port or unix:PATH, got %q", address)
+	}
+}
+
+// Local reports whether an address can be reached from this machine alone. A name other than localhost is taken for
+// one that others reach.
+func Local(address string) bool {
+	if strings.HasPrefix(address, "unix:") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (c *checker) oneOf(path, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		c.add(path, "must be one of %s, got %q", strings.Join(allowed, ", "), value)
+	}
+}
+
+func (c *checker) between(path string, value, low, high int64) {
+	if value < low || value > high {
+		c.add(path, "must be from %d to %d, got %d", low, high, value)
+	}
+}
+
+func (c *checker) duration(path string, value format.Duration, low, high time.Duration) {
+	if d := time.Duration(value); d < low || d > high {
+		c.add(path, "must be from %v to %v, got %v", low, high, d)
+	}
+}

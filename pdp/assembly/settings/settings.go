@@ -1,0 +1,175 @@
+// Package settings holds what an operator configures: listeners, TLS, Redis, records, budgets. Policy is not here:
+// that is the bundles' part.
+//
+// Settings come from defaults, then a strict YAML file, then DURWARD_* environment variables, then flags. The
+// assembly and the command import the package; it opens nothing and starts nothing.
+package settings
+
+import (
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/bundle/format"
+)
+
+// Settings is durward.yaml.
+type Settings struct {
+	// Bundles are the policy bundles to serve.
+	Bundles []Bundle `yaml:"bundles"`
+	// Listeners answer decision requests.
+	Listeners []Listener `yaml:"listeners"`
+	// Admin is the listener for health, metrics and configuration.
+	Admin Admin `yaml:"admin"`
+	// Redis holds the counters that replicas share; without a URL limits are kept in memory.
+	Redis Redis `yaml:"redis"`
+	// Audit says where records go.
+	Audit Audit `yaml:"audit"`
+	// Metrics says which labels metrics carry.
+	Metrics Metrics `yaml:"metrics"`
+	// Log configures the server's own log.
+	Log Log `yaml:"log"`
+	// Budget bounds every decision; Drain is how long a stopping server goes on serving after it said that it is not ready.
+	Budget format.Duration `yaml:"budget"`
+	Drain  format.Duration `yaml:"drain"`
+	// Poll is how often bundles are looked at; changes are usually seen at once.
+	Poll format.Duration `yaml:"poll"`
+}
+
+// Bundle is one policy bundle.
+type Bundle struct {
+	// Dir is its directory.
+	Dir string `yaml:"dir"`
+}
+
+// Listener is one address that answers decision requests.
+type Listener struct {
+	// Address is host:port or unix:PATH.
+	Address string `yaml:"address"`
+	// Protocols are ext_authz and native.
+	Protocols []string `yaml:"protocols"`
+	// ClientAddress says how the client's address is found: peer, xff:N or header:NAME.
+	ClientAddress string `yaml:"client_address"`
+	// Select is host (default), or extension: the context extension durward.service alone chooses the service.
+	Select string `yaml:"select"`
+	// TLS is mandatory beyond loopback and Unix sockets.
+	TLS *TLS `yaml:"tls"`
+	// Callers names who may ask. Empty on loopback and Unix sockets: whoever can connect, under the name "local".
+	Callers []Caller `yaml:"callers"`
+	// Insecure allows a listener beyond loopback without TLS and named callers.
+	Insecure bool `yaml:"insecure"`
+}
+
+// Caller is who may ask a listener.
+type Caller struct {
+	// Name stands in records.
+	Name string `yaml:"name"`
+	// SANs are subject alternative names of the caller's TLS certificate, compared exactly.
+	SANs []string `yaml:"sans"`
+	// TokenFile holds a bearer token that the caller sends with every call.
+	TokenFile string `yaml:"token_file"`
+	// Asserts lists what is believed of the caller: client_address, certificate, service, dry_run.
+	Asserts []string `yaml:"asserts"`
+}
+
+// TLS is a server's side of TLS. Files are read again when they change.
+type TLS struct {
+	// Certificate and Key are PEM files; the certificate may hold a chain.
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+	// ClientCA is a PEM file of authorities; with it every client must show a certificate that they signed.
+	ClientCA string `yaml:"client_ca"`
+	// MinVersion is 1.3 (default) or 1.2.
+	MinVersion string `yaml:"min_version"`
+}
+
+// Admin is the listener for health, metrics and configuration.
+type Admin struct {
+	// Address is host:port or unix:PATH; "off" closes it.
+	Address string `yaml:"address"`
+	TLS     *TLS   `yaml:"tls"`
+	// Callers and Insecure are as for a Listener. Health is answered to everybody who can connect.
+	Callers  []Caller `yaml:"callers"`
+	Insecure bool     `yaml:"insecure"`
+}
+
+// Redis is the store of the counters.
+type Redis struct {
+	// URL is redis://… or rediss://…; URLFile is a file that holds it. A password is never shown.
+	URL     Secret `yaml:"url"`
+	URLFile string `yaml:"url_file"`
+	// CA, Certificate and Key are PEM files for TLS.
+	CA          string `yaml:"ca"`
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+	// Timeout bounds every call.
+	Timeout format.Duration `yaml:"timeout"`
+	// Replicas is how many replicas share the limits, for local_share while Redis is out of reach.
+	Replicas int `yaml:"replicas"`
+}
+
+// Audit says where records go.
+type Audit struct {
+	// Sink is stdout (default) or file.
+	Sink string `yaml:"sink"`
+	// Path is the file.
+	Path string `yaml:"path"`
+	// Queue is the number of records that may wait.
+	Queue int `yaml:"queue"`
+	// OnFull is drop_allows (default), wait or deny.
+	OnFull string `yaml:"on_full"`
+}
+
+// Metrics says which labels metrics carry.
+type Metrics struct {
+	// Routes adds the route's name as a label, for the first MaxRoutes routes.
+	Routes    bool `yaml:"routes"`
+	MaxRoutes int  `yaml:"max_routes"`
+}
+
+// Log configures the server's own log.
+type Log struct {
+	// Level is debug, info (default), warn or error.
+	Level string `yaml:"level"`
+}
+
+// Secret is a text that is never printed.
+type Secret string
+
+// String returns a mask, or "" for an empty secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "***"
+}
+
+// GoString returns the same as String, so that %#v masks too.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText masks the secret in every encoding that uses it.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// MarshalYAML masks the secret.
+func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
+
+// Reveal returns the text itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// Defaults returns the settings of a server that was told nothing: loopback, memory, records to stdout.
+func Defaults() Settings {
+	return Settings{
+		Admin:   Admin{Address: "127.0.0.1:9192"},
+		Redis:   Redis{Timeout: format.Duration(20 * time.Millisecond), Replicas: 1},
+		Audit:   Audit{Sink: "stdout", Queue: 8192, OnFull: "drop_allows"},
+		Metrics: Metrics{MaxRoutes: 200},
+		Log:     Log{Level: "info"},
+		Budget:  format.Duration(200 * time.Millisecond),
+		Drain:   format.Duration(5 * time.Second),
+		Poll:    format.Duration(2 * time.Second),
+	}
+}
+
+// DefaultListener is what a server listens on when it is told nothing else. The client's address is then the
+// gateway's peer, which nobody can forge; behind another proxy the operator must choose.
+func DefaultListener() Listener {
+	return Listener{Address: "127.0.0.1:9191", Protocols: []string{"ext_authz", "native"}, ClientAddress: "peer"}
+}

@@ -1,0 +1,47 @@
+package assembly
+
+import (
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/bundle"
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
+	"github.com/durward-pdp/durward/pdp/stage/inspection"
+	"github.com/durward-pdp/durward/pdp/stage/limits"
+	"github.com/durward-pdp/durward/pdp/stage/policy"
+	"github.com/durward-pdp/durward/pdp/stage/upstream"
+	"github.com/durward-pdp/durward/pdp/verdict"
+)
+
+// stages are the stages of a server.
+type stages struct {
+	inspection *inspection.Stage
+	limits     *limits.Stage
+	identity   *identity.Stage
+	policy     *policy.Stage
+	upstream   *upstream.Stage
+}
+
+// table is the order in which requests are judged. It is security policy: what costs little and needs nothing
+// comes first, nobody is charged for what identity or policy refuse, and the API's headers are made last.
+func (s *stages) table() []pipeline.Step {
+	return []pipeline.Step{
+		{Point: "inspection.shape", Stage: s.inspection.Shape()},
+		{Point: "limits.gate", Stage: s.limits.Gate(), Failure: verdict.LimitsUnavailable},
+		{Point: "identity", Stage: s.identity, Failure: verdict.KeysUnavailable},
+		{Point: "policy", Stage: s.policy},
+		{Point: "inspection.body", Stage: s.inspection.Body()},
+		{Point: "limits.take", Stage: s.limits.Take(), Failure: verdict.LimitsUnavailable},
+		{Point: "upstream", Stage: s.upstream},
+	}
+}
+
+// compilers are the stages that compile a part of every service, in the order in which problems are reported.
+func (s *stages) compilers() []bundle.Compiler {
+	return []bundle.Compiler{s.inspection, s.limits, s.identity, s.policy, s.upstream}
+}
+
+// newPipeline returns the pipeline of the table.
+func newPipeline(s *stages, clock func() time.Time, m *metrics) (*pipeline.Pipeline, error) {
+	return pipeline.New(pipeline.Options{Steps: s.table(), Settler: s.limits, Clock: clock, Observe: m.step})
+}

@@ -43,7 +43,7 @@ type adminOptions struct {
 func newAdmin(o adminOptions) (*admin, error) {
 	known, err := newCallers(o.settings.Admin.Callers)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", settings.ErrInvalid, err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
@@ -72,7 +72,7 @@ func newAdmin(o adminOptions) (*admin, error) {
 	if t := o.settings.Admin.TLS; t != nil {
 		certificates, err := newCertificates(*t, o.clock, o.logger)
 		if err != nil {
-			return nil, errors.Join(err, listener.Close())
+			return nil, errors.Join(fmt.Errorf("%w: %w", settings.ErrInvalid, err), listener.Close())
 		}
 		listener = tls.NewListener(listener, certificates.server("h2", "http/1.1"))
 	}

@@ -37,6 +37,7 @@ type listener struct {
 	server  *grpc.Server
 	health  *health.Server
 	names   []string
+	closing chan struct{} // closed when streams are to end
 }
 
 // listenerOptions are what every listener of a server shares.
@@ -54,7 +55,7 @@ func newListener(configured *settings.Listener, o listenerOptions) (*listener, e
 	}
 	known, err := newCallers(configured.Callers)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", settings.ErrInvalid, err)
 	}
 	shared := adapterOptions{address: rule, callers: known, selectExtension: configured.Select == "extension"}
 	options := []grpc.ServerOption{
@@ -70,11 +71,12 @@ func newListener(configured *settings.Listener, o listenerOptions) (*listener, e
 	if configured.TLS != nil {
 		certificates, err := newCertificates(*configured.TLS, o.clock, o.logger)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", settings.ErrInvalid, err)
 		}
 		options = append(options, grpc.Creds(credentials.NewTLS(certificates.server("h2"))))
 	}
-	l := &listener{server: grpc.NewServer(options...), health: health.NewServer(), names: []string{"", serviceName}}
+	l := &listener{health: health.NewServer(), names: []string{"", serviceName}, closing: make(chan struct{})}
+	l.server = grpc.NewServer(append(options, grpc.StreamInterceptor(l.endStreams))...)
 	for _, protocol := range configured.Protocols {
 		l.register(protocol, shared, o)
 	}
@@ -138,8 +140,33 @@ func (l *listener) serve() error {
 	return nil
 }
 
+// endStreams ends streams when the listener closes. Only health is watched in streams, and those who watch would hold
+// the server up for as long as they like.
+func (l *listener) endStreams(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-l.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return handler(srv, &endable{ServerStream: stream, ctx: ctx})
+}
+
+// endable is a stream with a context of its own.
+type endable struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context returns a context that ends when the listener closes.
+func (e *endable) Context() context.Context { return e.ctx }
+
 // close finishes the decisions in flight, until ctx is done.
 func (l *listener) close(ctx context.Context) {
+	close(l.closing)
 	done := make(chan struct{})
 	go func() {
 		l.server.GracefulStop()

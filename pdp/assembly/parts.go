@@ -67,7 +67,7 @@ func (p *parts) openLimiter(o Options, m *metrics) error {
 	options := ratelimiter.Options{Local: local, Now: o.Clock, Replicas: o.Settings.Redis.Replicas, OnDegraded: func(error) { m.redisErrors.Inc() }}
 	url, err := o.Settings.RedisURL()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", settings.ErrInvalid, err)
 	}
 	if url == "" {
 		o.Logger.Warn("no Redis: limits are kept in memory, each replica counts for itself")
@@ -105,21 +105,21 @@ func openRedis(url settings.Secret, o Options, m *metrics) (*redis.Store, error)
 		if configured.CA != "" {
 			pool, err := readPool(configured.CA)
 			if err != nil {
-				return nil, fmt.Errorf("redis.ca: %w", err)
+				return nil, fmt.Errorf("%w: redis.ca: %w", settings.ErrInvalid, err)
 			}
 			options.TLS.RootCAs = pool
 		}
 		if configured.Certificate != "" {
 			pair, err := tls.LoadX509KeyPair(configured.Certificate, configured.Key)
 			if err != nil {
-				return nil, fmt.Errorf("redis.certificate: %w", err)
+				return nil, fmt.Errorf("%w: redis.certificate: %w", settings.ErrInvalid, err)
 			}
 			options.TLS.Certificates = []tls.Certificate{pair}
 		}
 	}
 	store, err := redis.New(options)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: redis.url: %w", settings.ErrInvalid, err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -178,13 +178,15 @@ func (p *parts) close(ctx context.Context) error {
 	if p.shared != nil {
 		err = errors.Join(err, p.shared.Close())
 	}
+	var unwritten error
 	if p.audit != nil {
-		err = errors.Join(err, p.audit.Close(ctx))
+		unwritten = p.audit.Close(ctx)
 	}
-	if p.file != nil {
+	if p.file != nil && unwritten == nil {
+		// A write that hangs has the file in hand, and closing would wait for it: then the process' end closes it.
 		err = errors.Join(err, p.file.Close())
 	}
-	return err
+	return errors.Join(err, unwritten)
 }
 
 // load starts to load and watch the bundles, and returns a function that ends it.
@@ -237,8 +239,12 @@ func (s *Server) report(status bundle.Status) {
 	}
 	if status.Err != nil {
 		s.metrics.bundleLoads.WithLabelValues(name, "refused").Inc()
-		s.options.Logger.Error("bundle refused, the last good one stays in force", "directory", status.Path,
-			"bundle", name, "revision", status.Active.Revision, "error", status.Err.Error())
+		fields := []any{"directory", status.Path, "bundle", name, "revision", status.Active.Revision, "error", status.Err.Error()}
+		if status.Active.Name == "" {
+			s.options.Logger.Error("bundle refused, every request is denied until all bundles are loaded", fields...)
+		} else {
+			s.options.Logger.Error("bundle refused, the last good one stays in force", fields...)
+		}
 		return
 	}
 	s.metrics.bundleLoads.WithLabelValues(name, "loaded").Inc()

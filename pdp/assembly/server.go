@@ -20,7 +20,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/pipeline"
 )
 
-// closeGrace bounds the end of a server after it drained.
+// closeGrace bounds each part of the end of a server after it drained: what is in flight, then what waits to be written.
 const closeGrace = 10 * time.Second
 
 // Options are what a server needs besides its settings.
@@ -52,16 +52,22 @@ type Server struct {
 }
 
 // New opens the listeners and starts nothing: a server with settings that cannot work fails here.
-func New(options Options) (s *Server, err error) {
-	s = &Server{options: options, metrics: newMetrics(options.Settings.Metrics, ReadVersion())}
+func New(options Options) (*Server, error) {
+	s := &Server{options: options, metrics: newMetrics(options.Settings.Metrics, ReadVersion())}
+	var err error
 	if s.parts, err = newParts(options, s.metrics); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			s.abandon()
-		}
-	}()
+	if err := s.open(); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open makes the engine and opens the listeners.
+func (s *Server) open() (err error) {
+	options := &s.options
 	if s.engine, err = pdp.New(pdp.Options{
 		Pipeline: s.parts.pipeline,
 		Recorder: s.parts.audit,
@@ -70,12 +76,12 @@ func New(options Options) (s *Server, err error) {
 		Budget:   time.Duration(options.Settings.Budget),
 		Observe:  s.metrics.decision,
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	for i := range options.Settings.Listeners {
 		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, panics: s.metrics.panics.Inc, clock: options.Clock, logger: options.Logger})
 		if err != nil {
-			return nil, fmt.Errorf("opening listener %s: %w", options.Settings.Listeners[i].Address, err)
+			return fmt.Errorf("opening listener %s: %w", options.Settings.Listeners[i].Address, err)
 		}
 		s.listeners = append(s.listeners, l)
 	}
@@ -84,10 +90,10 @@ func New(options Options) (s *Server, err error) {
 			settings: &options.Settings, registry: s.metrics.registry, snapshot: s.engine.Snapshot,
 			ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
 		}); err != nil {
-			return nil, fmt.Errorf("opening admin listener: %w", err)
+			return fmt.Errorf("opening admin listener: %w", err)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // abandon closes what New opened before it failed.
@@ -145,16 +151,27 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.setReady(false)
 	stopLoading()
+	err = errors.Join(err, s.closeListeners(ctx))
+	serving.Wait()
+	// A time of its own: a connection that would not end must not cost records and charges.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
 	defer cancel()
+	return errors.Join(err, s.parts.close(closing))
+}
+
+// closeListeners finishes what is in flight.
+func (s *Server) closeListeners(ctx context.Context) (err error) {
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+	defer cancel()
+	var stopping sync.WaitGroup
 	for _, l := range s.listeners {
-		l.close(closing)
+		stopping.Go(func() { l.close(closing) })
 	}
 	if s.admin != nil {
-		err = errors.Join(err, s.admin.close(closing))
+		err = s.admin.close(closing)
 	}
-	serving.Wait()
-	return errors.Join(err, s.parts.close(closing))
+	stopping.Wait()
+	return err
 }
 
 // drain says that the server is going, and answers on for a while: gateways need time to see it.
@@ -175,9 +192,13 @@ func (s *Server) publish(snapshot *pipeline.Snapshot) {
 	s.metrics.published(snapshot)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.stopping {
-		s.setReady(true)
+	if s.stopping {
+		return
 	}
+	if !s.ready.Load() {
+		s.options.Logger.Info("ready: every bundle is loaded")
+	}
+	s.setReady(true)
 }
 
 func (s *Server) setReady(ready bool) {

@@ -95,11 +95,12 @@ func (d *decoder) readHeader(lines []*durwardv1.HeaderLine) {
 	r, hosts := d.request, 0
 	r.Header = make(request.Header, 0, len(lines))
 	for _, line := range lines {
+		// Names are checked before their case is folded: some letters beyond ASCII fold into it.
 		name, value := strings.ToLower(line.GetName()), string(line.GetValue())
 		switch {
 		case strings.HasPrefix(name, ":"):
 			d.refuse(verdict.MalformedRequest)
-		case !validName(name) || !cleanValue(value):
+		case !validName(line.GetName()) || !cleanValue(value):
 			d.refuse(verdict.HeaderInvalid)
 		case name == "host":
 			if hosts++; r.Host == "" && hosts == 1 {
@@ -117,24 +118,35 @@ func (d *decoder) readHeader(lines []*durwardv1.HeaderLine) {
 	}
 }
 
-// checkSingle refuses two credentials, also where something on the way joined them into one line: what follows a comma
-// must then be a parameter.
+// checkSingle refuses two credentials, also where something on the way joined them into one line: a value with commas
+// must be one scheme and parameters alone.
 func (d *decoder) checkSingle() {
 	value, n := d.request.Header.Get("authorization")
 	if n > 1 {
 		d.refuse(verdict.DuplicateHeader)
 		return
 	}
-	_, rest, more := strings.Cut(value, ",")
-	for more {
-		var member string
-		member, rest, more = strings.Cut(rest, ",")
-		name, _, ok := strings.Cut(member, "=")
-		if !ok || !validName(strings.Trim(name, " \t")) {
+	first, rest, more := strings.Cut(value, ",")
+	if !more {
+		return
+	}
+	_, member, _ := strings.Cut(strings.TrimLeft(first, " \t"), " ")
+	for {
+		if !isParameter(member) {
 			d.refuse(verdict.DuplicateHeader)
 			return
 		}
+		if !more {
+			return
+		}
+		member, rest, more = strings.Cut(rest, ",")
 	}
+}
+
+// isParameter reports whether s begins as an auth-param does: token BWS "=" (RFC 9110, section 11.2).
+func isParameter(s string) bool {
+	name, _, ok := strings.Cut(s, "=")
+	return ok && validName(strings.Trim(name, " \t"))
 }
 
 // lowerScheme takes https back where X-Forwarded-Proto says that the client's connection was plain. A client that forges

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -133,6 +134,34 @@ func TestOverTheWire(t *testing.T) {
 	}
 }
 
+// TestUnreadableMessages: text that is not UTF-8 is refused and recorded, and no RPC error.
+func TestUnreadableMessages(t *testing.T) {
+	d := &decider{verdict: allowed()}
+	whole, err := proto.Marshal(httpRequest(func(in *durwardv1.HTTPRequest) { in.ServerName = "PLACE.example" }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := bytes.Replace(whole, []byte("PLACE"), []byte("\xff\xfe\xc3\xed\xa0"), 1)
+	for _, intercept := range []grpc.UnaryServerInterceptor{nil, func(ctx context.Context, in any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		return next(ctx, in)
+	}} {
+		for _, sent := range [][]byte{torn, whole} {
+			answer, err := server(t, d, everything).handle(nil, t.Context(), func(in any) error { return proto.Unmarshal(sent, in.(proto.Message)) }, intercept)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, effect := d.last(t), answer.(*durwardv1.CheckResponse).GetEffect()
+			if len(sent) == len(torn) && &sent[0] == &torn[0] {
+				if effect != durwardv1.Effect_EFFECT_DENY || got.Invalid != string(verdict.MalformedRequest) || got.Method != "" {
+					t.Errorf("answered %v, recorded as %+v", effect, got)
+				}
+			} else if effect != durwardv1.Effect_EFFECT_ALLOW || got.SNI != "PLACE.example" {
+				t.Errorf("answered %v for %+v", effect, got)
+			}
+		}
+	}
+}
+
 func TestRequest(t *testing.T) {
 	der := certificate(t)
 	d := &decider{verdict: allowed()}
@@ -221,6 +250,7 @@ func TestRefused(t *testing.T) {
 		{"two authorizations", headers("authorization", "Bearer a", "Authorization", "Bearer a"), everything, verdict.DuplicateHeader},
 		{"joined authorizations", headers("authorization", "Bearer a,Bearer b"), everything, verdict.DuplicateHeader},
 		{"parameters", headers("authorization", `Digest a="b", c="d"`), everything, ""},
+		{"a credential and a parameter", headers("authorization", "Foo abc, x=1"), everything, verdict.DuplicateHeader},
 		{"other host", headers("host", "b.example"), everything, verdict.DuplicateHeader},
 		{"two hosts", headers("host", "a.example", "Host", "a.example"), everything, verdict.DuplicateHeader},
 		{"joined hosts", edit(func(in *durwardv1.HTTPRequest) { in.Host = "a.example,b.example" }), everything, verdict.DuplicateHeader},

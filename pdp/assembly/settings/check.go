@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,13 +20,18 @@ type checker struct {
 	problems format.Problems
 }
 
+// add reports a problem under the setting's name. It has a place where the file holds the setting or what is around it;
+// one that the environment or a flag brought has none.
 func (c *checker) add(path, message string, args ...any) {
-	message = fmt.Sprintf(message, args...)
-	if c.file == nil {
-		c.problems = append(c.problems, format.Problem{Message: strings.TrimPrefix(path, "$.") + ": " + message})
-		return
+	problem := format.Problem{Message: strings.TrimPrefix(path, "$.") + ": " + fmt.Sprintf(message, args...)}
+	if c.file != nil {
+		if at := c.file.At(path); at != c.file.At("$") {
+			problem = c.file.Problem(path, problem.Message)
+		} else {
+			problem.Position = format.Position{File: c.file.Path}
+		}
 	}
-	c.problems = append(c.problems, c.file.Problem(path, message))
+	c.problems = append(c.problems, problem)
 }
 
 // check returns what is wrong with settings that were read without a syntax error.
@@ -33,19 +40,26 @@ func (s *Settings) check(file *format.File) format.Problems {
 	if len(s.Bundles) == 0 {
 		c.add("$.bundles", "no bundle: give bundles in the file or --bundle DIR")
 	}
+	directories := map[string]bool{}
 	for i, b := range s.Bundles {
-		if b.Dir == "" {
-			c.add(fmt.Sprintf("$.bundles[%d]", i), "dir is missing")
+		path, dir := fmt.Sprintf("$.bundles[%d]", i), filepath.Clean(b.Dir)
+		switch {
+		case b.Dir == "":
+			c.add(path, "dir is missing")
+		case directories[dir]:
+			c.add(path, "%q twice", b.Dir)
 		}
+		directories[dir] = true
 	}
 	for i := range s.Listeners {
 		c.listener(fmt.Sprintf("$.listeners[%d]", i), &s.Listeners[i])
 	}
 	if s.Admin.Address != "off" {
-		c.address("$.admin", s.Admin.Address)
 		c.tls("$.admin.tls", s.Admin.TLS)
 		c.callers("$.admin", s.Admin.Callers, s.Admin.TLS)
-		c.exposure("$.admin", s.Admin.Address, s.Admin.TLS, s.Admin.Callers, s.Admin.Insecure)
+		if c.address("$.admin", s.Admin.Address) && !s.Admin.Insecure {
+			c.exposure("$.admin", s.Admin.Address, s.Admin.TLS, s.Admin.Callers)
+		}
 	}
 	c.oneOf("$.audit.sink", s.Audit.Sink, "stdout", "file")
 	c.oneOf("$.audit.on_full", s.Audit.OnFull, "drop_allows", "wait", "deny")
@@ -70,7 +84,6 @@ func (s *Settings) check(file *format.File) format.Problems {
 }
 
 func (c *checker) listener(path string, l *Listener) {
-	c.address(path, l.Address)
 	for i, p := range l.Protocols {
 		c.oneOf(fmt.Sprintf("%s.protocols[%d]", path, i), p, "ext_authz", "native")
 	}
@@ -80,7 +93,9 @@ func (c *checker) listener(path string, l *Listener) {
 	}
 	c.tls(path+".tls", l.TLS)
 	c.callers(path, l.Callers, l.TLS)
-	c.exposure(path, l.Address, l.TLS, l.Callers, l.Insecure)
+	if c.address(path, l.Address) && !l.Insecure {
+		c.exposure(path, l.Address, l.TLS, l.Callers)
+	}
 }
 
 func (c *checker) callers(path string, callers []Caller, tls *TLS) {
@@ -122,8 +137,8 @@ func (c *checker) tls(path string, t *TLS) {
 }
 
 // exposure refuses a listener that others than this machine can reach and that does not know who asks.
-func (c *checker) exposure(path, address string, t *TLS, callers []Caller, insecure bool) {
-	if insecure || Local(address) {
+func (c *checker) exposure(path, address string, t *TLS, callers []Caller) {
+	if Local(address) {
 		return
 	}
 	if t == nil {
@@ -134,16 +149,23 @@ func (c *checker) exposure(path, address string, t *TLS, callers []Caller, insec
 	}
 }
 
-func (c *checker) address(path, address string) {
+// address reports whether somebody can listen there, as far as the text says.
+func (c *checker) address(path, address string) bool {
 	if p, ok := strings.CutPrefix(address, "unix:"); ok {
 		if p == "" || len(p) > 100 {
 			c.add(path+".address", "unix: needs a path of at most 100 bytes")
+			return false
 		}
-		return
+		return true
 	}
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		c.add(path+".address", "must be host:port or unix:PATH, got %q", address)
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
+	if err != nil {
+		c.add(path+".address", "must be host:port or unix:PATH (a port is a number up to 65535), got %q", address)
+	}
+	return err == nil
 }
 
 // Local reports whether an address can be reached from this machine alone. A name other than localhost is taken for

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"sort"
@@ -11,6 +12,8 @@ import (
 )
 
 const envPrefix = "DURWARD_"
+
+var errDuration = errors.New("wants a whole number and a unit of ms, s, min, h or d, as in 200ms")
 
 // commandVariables are read by the command line or by development tools, not by this package.
 var commandVariables = map[string]bool{
@@ -48,8 +51,7 @@ func overlay(s *Settings, environ []string) (warnings []string, err error) {
 func collect(v reflect.Value, prefix string, into map[string]reflect.Value) {
 	t := v.Type()
 	for i := range t.NumField() {
-		key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
-		name := prefix + "_" + strings.ToUpper(key)
+		name := prefix + "_" + strings.ToUpper(keyOf(t.Field(i)))
 		switch field := v.Field(i); field.Kind() {
 		case reflect.Struct:
 			collect(field, name, into)
@@ -59,10 +61,16 @@ func collect(v reflect.Value, prefix string, into map[string]reflect.Value) {
 	}
 }
 
+// keyOf is the key of a field in durward.yaml.
+func keyOf(field reflect.StructField) string {
+	key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+	return key
+}
+
 func set(target reflect.Value, value string) error {
 	if d, ok := target.Addr().Interface().(*format.Duration); ok {
 		if err := d.UnmarshalText([]byte(value)); err != nil {
-			return fmt.Errorf("wants a length of time such as 200ms: %w", err)
+			return errDuration
 		}
 		return nil
 	}

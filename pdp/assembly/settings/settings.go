@@ -27,9 +27,10 @@ type Settings struct {
 	Metrics Metrics `yaml:"metrics"`
 	// Log configures the server's own log.
 	Log Log `yaml:"log"`
-	// Budget bounds every decision; Drain is how long a stopping server goes on serving after it said that it is not ready.
+	// Budget bounds every decision, from 10ms to 30s.
 	Budget format.Duration `yaml:"budget"`
-	Drain  format.Duration `yaml:"drain"`
+	// Drain is how long a stopping server goes on serving after it said that it is not ready.
+	Drain format.Duration `yaml:"drain"`
 	// Poll is how often bundles are looked at; changes are usually seen at once.
 	Poll format.Duration `yaml:"poll"`
 }
@@ -44,7 +45,7 @@ type Bundle struct {
 type Listener struct {
 	// Address is host:port or unix:PATH.
 	Address string `yaml:"address"`
-	// Protocols are ext_authz and native.
+	// Protocols are those that the listener speaks: ext_authz, native.
 	Protocols []string `yaml:"protocols"`
 	// ClientAddress says how the client's address is found: peer, xff:N or header:NAME.
 	ClientAddress string `yaml:"client_address"`
@@ -72,9 +73,10 @@ type Caller struct {
 
 // TLS is a server's side of TLS. Files are read again when they change.
 type TLS struct {
-	// Certificate and Key are PEM files; the certificate may hold a chain.
+	// Certificate is a PEM file, which may hold a chain.
 	Certificate string `yaml:"certificate"`
-	Key         string `yaml:"key"`
+	// Key is a PEM file with the certificate's private key.
+	Key string `yaml:"key"`
 	// ClientCA is a PEM file of authorities; with it every client must show a certificate that they signed.
 	ClientCA string `yaml:"client_ca"`
 	// MinVersion is 1.3 (default) or 1.2.
@@ -85,22 +87,27 @@ type TLS struct {
 type Admin struct {
 	// Address is host:port or unix:PATH; "off" closes it.
 	Address string `yaml:"address"`
-	TLS     *TLS   `yaml:"tls"`
-	// Callers and Insecure are as for a Listener. Health is answered to everybody who can connect.
-	Callers  []Caller `yaml:"callers"`
-	Insecure bool     `yaml:"insecure"`
+	// TLS is mandatory beyond loopback and Unix sockets.
+	TLS *TLS `yaml:"tls"`
+	// Callers names who may read metrics, configuration and profiles; health is told to everybody who can connect.
+	Callers []Caller `yaml:"callers"`
+	// Insecure allows an address beyond loopback without TLS and named callers.
+	Insecure bool `yaml:"insecure"`
 }
 
 // Redis is the store of the counters.
 type Redis struct {
-	// URL is redis://… or rediss://…; URLFile is a file that holds it. A password is never shown.
-	URL     Secret `yaml:"url"`
+	// URL is redis://… or rediss://…. It is never shown, as it may hold a password.
+	URL Secret `yaml:"url"`
+	// URLFile is a file that holds the URL, instead of it.
 	URLFile string `yaml:"url_file"`
-	// CA, Certificate and Key are PEM files for TLS.
-	CA          string `yaml:"ca"`
+	// CA is a PEM file of authorities that sign Redis' certificate.
+	CA string `yaml:"ca"`
+	// Certificate is a PEM file with this client's certificate.
 	Certificate string `yaml:"certificate"`
-	Key         string `yaml:"key"`
-	// Timeout bounds every call.
+	// Key is a PEM file with the certificate's private key.
+	Key string `yaml:"key"`
+	// Timeout bounds every call, from 1ms to 5s.
 	Timeout format.Duration `yaml:"timeout"`
 	// Replicas is how many replicas share the limits, for local_share while Redis is out of reach.
 	Replicas int `yaml:"replicas"`
@@ -110,19 +117,20 @@ type Redis struct {
 type Audit struct {
 	// Sink is stdout (default) or file.
 	Sink string `yaml:"sink"`
-	// Path is the file.
+	// Path is the file of the sink file. SIGHUP opens it anew.
 	Path string `yaml:"path"`
-	// Queue is the number of records that may wait.
+	// Queue is the number of records that may wait, from 16 to 1048576.
 	Queue int `yaml:"queue"`
-	// OnFull is drop_allows (default), wait or deny.
+	// OnFull is what happens when no more may wait: drop_allows (default), wait or deny.
 	OnFull string `yaml:"on_full"`
 }
 
 // Metrics says which labels metrics carry.
 type Metrics struct {
-	// Routes adds the route's name as a label, for the first MaxRoutes routes.
-	Routes    bool `yaml:"routes"`
-	MaxRoutes int  `yaml:"max_routes"`
+	// Routes adds the route's name as a label.
+	Routes bool `yaml:"routes"`
+	// MaxRoutes is for how many routes, from 1 to 10000; those beyond are labelled "other".
+	MaxRoutes int `yaml:"max_routes"`
 }
 
 // Log configures the server's own log.
@@ -171,5 +179,5 @@ func Defaults() Settings {
 // DefaultListener is what a server listens on when it is told nothing else. The client's address is then the
 // gateway's peer, which nobody can forge; behind another proxy the operator must choose.
 func DefaultListener() Listener {
-	return Listener{Address: "127.0.0.1:9191", Protocols: []string{"ext_authz", "native"}, ClientAddress: "peer"}
+	return Listener{Address: "127.0.0.1:9191", Protocols: []string{"ext_authz", "native"}, ClientAddress: "peer", Select: "host"}
 }

@@ -1,0 +1,147 @@
+package assembly
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/durward-pdp/durward/pdp"
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/verdict"
+)
+
+// observed makes every metric show up.
+func observed(t *testing.T) *metrics {
+	t.Helper()
+	m := newMetrics(settings.Metrics{Routes: true, MaxRoutes: 10}, Version{Version: "v1", Revision: "r1"})
+	m.decision(pdp.Observation{Adapter: "ext_authz", Service: "orders", Route: "read-order", Took: time.Millisecond, Panic: true, Verdict: &verdict.Verdict{
+		Effect: verdict.Allow, Reason: verdict.Allowed, Degraded: true,
+		Explanation: verdict.Explanation{Limits: []verdict.LimitState{{Name: "per-subject", Refused: true, Shadow: true}, {Name: "other"}}},
+	}})
+	m.step("identity", time.Millisecond, pipeline.Stop, errors.New("an outage"))
+	m.redis("take", time.Millisecond, nil)
+	m.watchQueue(func() int { return 3 })
+	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})
+	m.bundleLoads.WithLabelValues("acme", "loaded").Inc()
+	m.dropped.WithLabelValues("full").Inc()
+	return m
+}
+
+// family is one metric as it is shown.
+type family struct {
+	kind, help string
+	labels     []string
+	samples    map[string]float64 // value, or count of a histogram, by "label=value,…"
+}
+
+// families are the server's own metrics by name, without those of the Go runtime and the process.
+func families(t *testing.T, m *metrics) map[string]family {
+	t.Helper()
+	all, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]family{}
+	for _, gathered := range all {
+		if strings.HasPrefix(gathered.GetName(), "go_") || strings.HasPrefix(gathered.GetName(), "process_") {
+			continue
+		}
+		f := family{kind: strings.ToLower(gathered.GetType().String()), help: gathered.GetHelp(), samples: map[string]float64{}}
+		for _, metric := range gathered.GetMetric() {
+			var pairs []string
+			f.labels = nil
+			for _, l := range metric.GetLabel() {
+				f.labels = append(f.labels, l.GetName())
+				pairs = append(pairs, l.GetName()+"="+l.GetValue())
+			}
+			value := metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+			f.samples[strings.Join(pairs, ",")] = value
+		}
+		out[gathered.GetName()] = f
+	}
+	return out
+}
+
+// described are the names of all registered metrics, whether something was observed or not.
+func described(t *testing.T, m *metrics) []string {
+	t.Helper()
+	descriptions := make(chan *prometheus.Desc, 1000)
+	m.registry.Describe(descriptions)
+	close(descriptions)
+	var names []string
+	for d := range descriptions {
+		_, rest, _ := strings.Cut(d.String(), `fqName: "`)
+		name, _, _ := strings.Cut(rest, `"`)
+		if strings.HasPrefix(name, "durward_") && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestMetrics(t *testing.T) {
+	f := families(t, observed(t))
+	for _, tt := range []struct {
+		name, labels string
+		want         float64
+	}{
+		{"durward_decisions_total", "adapter=ext_authz,decision=allow,reason=allowed,route=orders/read-order,stage=", 1},
+		{"durward_decision_duration_seconds", "adapter=ext_authz", 1},
+		{"durward_degraded_total", "decision=allow", 1},
+		{"durward_failopen_total", "", 1},
+		{"durward_panics_total", "", 1},
+		{"durward_limited_total", "limit=per-subject,shadow=true", 1},
+		{"durward_stage_errors_total", "stage=identity", 1},
+		{"durward_stage_duration_seconds", "stage=identity", 1},
+		{"durward_redis_duration_seconds", "operation=take", 1},
+		{"durward_records_queue_length", "", 3},
+		{"durward_bundle_info", "bundle=acme,revision=r1", 1},
+		{"durward_bundle_last_success_timestamp_seconds", "bundle=acme", 7},
+	} {
+		if got, ok := f[tt.name].samples[tt.labels]; got != tt.want || !ok || len(f[tt.name].samples) != 1 {
+			t.Errorf("%s is %v, want %v for %q alone", tt.name, f[tt.name].samples, tt.want, tt.labels)
+		}
+	}
+}
+
+// TestRevisionsInForce forgets the revision before.
+func TestRevisionsInForce(t *testing.T) {
+	m := observed(t)
+	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r2"}}})
+	if got := families(t, m)["durward_bundle_info"].samples; len(got) != 1 || got["bundle=acme,revision=r2"] != 1 {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestRouteLabelsAreCapped: labels are opt-in, and those beyond the bound are one.
+func TestRouteLabelsAreCapped(t *testing.T) {
+	decide := func(configured settings.Metrics, routes int) map[string]float64 {
+		m := newMetrics(configured, Version{})
+		for i := range routes {
+			for range 2 {
+				m.decision(pdp.Observation{Adapter: "a", Service: "s", Route: fmt.Sprintf("r%d", i), Verdict: &verdict.Verdict{Reason: verdict.NoMatchingRule, Stage: "policy"}})
+			}
+		}
+		m.decision(pdp.Observation{Adapter: "a", Service: "s", Verdict: &verdict.Verdict{Reason: verdict.NoRoute}})
+		out := map[string]float64{}
+		for labels, n := range families(t, m)["durward_decisions_total"].samples {
+			_, rest, _ := strings.Cut(labels, "route=")
+			name, _, _ := strings.Cut(rest, ",")
+			out[name] += n
+		}
+		return out
+	}
+	if got := decide(settings.Metrics{MaxRoutes: 5}, 8); len(got) != 1 || got[""] != 17 {
+		t.Errorf("without routes: %v", got)
+	}
+	if got := decide(settings.Metrics{Routes: true, MaxRoutes: 5}, 8); len(got) != 7 || got["other"] != 6 || got["s/r4"] != 2 || got[""] != 1 {
+		t.Errorf("capped: %v", got)
+	}
+}

@@ -1,0 +1,308 @@
+package settings
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/durward-pdp/durward/pdp/bundle/format"
+)
+
+// write puts a durward.yaml into a directory of its own.
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "durward.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestOrder(t *testing.T) {
+	path := write(t, "bundles: [{dir: file}]\nbudget: 300ms\naudit: {on_full: wait}\nredis: {url: redis://file:1, replicas: 3}\nlisteners: [{address: 127.0.0.1:1, client_address: peer}]\n")
+	environ := []string{"DURWARD_AUDIT_ON_FULL=deny", "DURWARD_REDIS_URL=redis://env:1", "PATH=/bin", "DURWARD_METRICS_ROUTES=true", "DURWARD_REDIS_TIMEOUT=50ms"}
+	flags := Overrides{Redis: "redis://flag:1", Listen: "127.0.0.1:2", ClientAddress: "xff:2", Admin: "off", Bundles: []string{"flag", "flag2"}}
+	for _, tt := range []struct {
+		name    string
+		path    string
+		environ []string
+		flags   Overrides
+		want    func(*Settings)
+	}{
+		{"defaults and a bundle", "", nil, Overrides{Bundles: []string{"flag"}}, func(s *Settings) {
+			s.Bundles = []Bundle{{Dir: "flag"}}
+		}},
+		{"file", path, nil, Overrides{}, func(s *Settings) {
+			s.Bundles, s.Budget, s.Audit.OnFull = []Bundle{{Dir: "file"}}, format.Duration(300*time.Millisecond), "wait"
+			s.Redis.URL, s.Redis.Replicas = "redis://file:1", 3
+			s.Listeners = []Listener{{Address: "127.0.0.1:1", Protocols: []string{"ext_authz"}, ClientAddress: "peer", Select: "host"}}
+		}},
+		{"environment over file", path, environ, Overrides{}, func(s *Settings) {
+			s.Bundles, s.Budget, s.Audit.OnFull = []Bundle{{Dir: "file"}}, format.Duration(300*time.Millisecond), "deny"
+			s.Redis.URL, s.Redis.Replicas, s.Redis.Timeout, s.Metrics.Routes = "redis://env:1", 3, format.Duration(50*time.Millisecond), true
+			s.Listeners = []Listener{{Address: "127.0.0.1:1", Protocols: []string{"ext_authz"}, ClientAddress: "peer", Select: "host"}}
+		}},
+		{"flags over all", path, environ, flags, func(s *Settings) {
+			s.Bundles, s.Budget, s.Audit.OnFull = []Bundle{{Dir: "flag"}, {Dir: "flag2"}}, format.Duration(300*time.Millisecond), "deny"
+			s.Redis.URL, s.Redis.Replicas, s.Redis.Timeout, s.Metrics.Routes = "redis://flag:1", 3, format.Duration(50*time.Millisecond), true
+			s.Listeners = []Listener{{Address: "127.0.0.1:2", Protocols: []string{"ext_authz"}, ClientAddress: "xff:2", Select: "host"}}
+			s.Admin.Address = "off"
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, warnings, err := Load(tt.path, tt.environ, tt.flags)
+			if err != nil || len(warnings) > 0 {
+				t.Fatal(warnings, err)
+			}
+			want := Defaults()
+			want.Listeners = []Listener{DefaultListener()}
+			tt.want(&want)
+			if difference := cmp.Diff(want, got); difference != "" {
+				t.Error(difference)
+			}
+		})
+	}
+}
+
+// valid is a file without faults; tests add lines to it.
+const valid = "bundles: [{dir: b}]\n"
+
+func TestRefusals(t *testing.T) {
+	const tls = "tls: {certificate: c, key: k}"
+	long := "unix:/" + strings.Repeat("a", 100)
+	for _, tt := range []struct {
+		name, text string
+		want       []string // in the error, all of them
+	}{
+		{"an unknown key", valid + "lissteners: []\n", []string{"durward.yaml:2:1", "unknown key", `did you mean "listeners"`, "lissteners: []\n"}},
+		{"an unknown key inside", valid + "audit: {sink: stdout, que: 1}\n", []string{"durward.yaml:2:23"}},
+		{"a key twice", valid + "drain: 1s\ndrain: 2s\n", []string{"durward.yaml:3:1"}},
+		{"another type", valid + "audit: {queue: many}\n", []string{"durward.yaml:2:16", "a whole number"}},
+		{"no length of time", valid + "budget: 5\n", []string{"durward.yaml:2:9"}},
+		{"two documents", valid + "---\nbundles: []\n", []string{"durward.yaml:2:1"}},
+		{"nothing", "", []string{"empty"}},
+		{"no bundle", "drain: 1s\n", []string{"no bundle"}},
+		{"a bundle without a directory", "bundles: [{}]\n", []string{"durward.yaml:1:11", "dir is missing"}},
+		{"a sink", valid + "audit: {sink: syslog}\n", []string{"durward.yaml:2:15", "stdout, file"}},
+		{"a file sink without a path", valid + "audit: {sink: file}\n", []string{"needs a path"}},
+		{"on_full", valid + "audit: {on_full: never}\n", []string{"drop_allows, wait, deny"}},
+		{"a queue", valid + "audit: {queue: 1}\n", []string{"from 16 to 1048576"}},
+		{"a budget", valid + "budget: 1ms\n", []string{"from 10ms to 30s"}},
+		{"a drain", valid + "drain: 1h\n", []string{"from 0s to 10m0s"}},
+		{"a poll", valid + "poll: 1ms\n", []string{"from 50ms to 1h0m0s"}},
+		{"a Redis timeout", valid + "redis: {timeout: 6s}\n", []string{"from 1ms to 5s"}},
+		{"replicas", valid + "redis: {replicas: 0}\n", []string{"from 1 to 10000"}},
+		{"two URLs", valid + "redis: {url: redis://a, url_file: b}\n", []string{"exclude each other"}},
+		{"half a certificate", valid + "redis: {certificate: a}\n", []string{"go together"}},
+		{"routes", valid + "metrics: {max_routes: 0}\n", []string{"from 1 to 10000"}},
+		{"a level", valid + "log: {level: loud}\n", []string{"debug, info, warn, error"}},
+		{"a protocol", valid + "listeners: [{address: 127.0.0.1:1, protocols: [http]}]\n", []string{"durward.yaml:2:48", "ext_authz, native"}},
+		{"no address", valid + "listeners: [{client_address: peer}]\n", []string{"host:port or unix:PATH"}},
+		{"no port", valid + "listeners: [{address: localhost}]\n", []string{"durward.yaml:2:23", "host:port or unix:PATH"}},
+		{"a long socket", valid + "listeners: [{address: \"" + long + "\"}]\n", []string{"at most 100 bytes"}},
+		{"a rule of addresses", valid + "listeners: [{address: 127.0.0.1:1, client_address: xff:0}]\n", []string{"durward.yaml:2:52", "peer, xff:N"}},
+		{"select", valid + "listeners: [{address: 127.0.0.1:1, select: path}]\n", []string{"host, extension"}},
+		{"TLS without a key", valid + "listeners: [{address: 127.0.0.1:1, tls: {certificate: c}}]\n", []string{"both needed"}},
+		{"old TLS", valid + "listeners: [{address: 127.0.0.1:1, tls: {certificate: c, key: k, min_version: \"1.1\"}}]\n", []string{"1.2, 1.3"}},
+		{"a caller without a name", valid + "listeners: [{address: 127.0.0.1:1, callers: [{token_file: t}]}]\n", []string{"name is missing"}},
+		{"two callers of one name", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a, token_file: t}, {name: a, token_file: u}]}]\n", []string{`"a" twice`}},
+		{"a caller that nothing names", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a}]}]\n", []string{"needs sans or token_file"}},
+		{"names without authorities", valid + "listeners: [{address: 127.0.0.1:1, " + tls + ", callers: [{name: a, sans: [b]}]}]\n", []string{"needs tls.client_ca"}},
+		{"an assertion", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a, token_file: t, asserts: [all]}]}]\n", []string{"client_address, certificate, service, dry_run"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := Load(write(t, tt.text), nil, Overrides{})
+			if !errors.Is(err, ErrInvalid) {
+				t.Fatalf("error %v", err)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%v\ndoes not hold %q", err, want)
+				}
+			}
+		})
+	}
+	if _, _, err := Load(write(t, valid), nil, Overrides{}); err != nil {
+		t.Errorf("the file without faults: %v", err)
+	}
+	if _, _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil, Overrides{}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("no file: %v", err)
+	}
+	if _, _, err := Load(write(t, valid+"# "+strings.Repeat("a", maxFile)), nil, Overrides{}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("a large file: %v", err)
+	}
+}
+
+// TestExposure: a listener that others can reach needs TLS and named callers, or the operator's word.
+func TestExposure(t *testing.T) {
+	const good = "tls: {certificate: c, key: k, client_ca: a}, callers: [{name: edge, sans: [gw.example.com]}]"
+	for _, tt := range []struct {
+		address, more    string
+		noTLS, noCallers bool
+	}{
+		{address: "127.0.0.1:1"}, {address: "[::1]:1"}, {address: "localhost:1"}, {address: "127.8.9.1:1"}, {address: "unix:/run/durward.sock"},
+		{address: "[::ffff:127.0.0.1]:1"},
+		{address: "0.0.0.0:1", noTLS: true, noCallers: true},
+		{address: ":1", noTLS: true, noCallers: true},
+		{address: "[::]:1", noTLS: true, noCallers: true},
+		{address: "10.0.0.1:1", noTLS: true, noCallers: true},
+		{address: "localhost.example.com:1", noTLS: true, noCallers: true},
+		{address: "0.0.0.0:1", more: "tls: {certificate: c, key: k, client_ca: a}", noCallers: true},
+		{address: "0.0.0.0:1", more: "callers: [{name: edge, token_file: t}]", noTLS: true},
+		{address: "0.0.0.0:1", more: good},
+		{address: "0.0.0.0:1", more: "insecure: true"},
+	} {
+		entry := fmt.Sprintf("{address: %q", tt.address)
+		if tt.more != "" {
+			entry += ", " + tt.more
+		}
+		entry += "}"
+		for _, text := range []string{valid + "listeners: [" + entry + "]\n", valid + "admin: " + entry + "\n"} {
+			_, _, err := Load(write(t, text), nil, Overrides{})
+			for want, expected := range map[string]bool{"has no TLS": tt.noTLS, "names no callers": tt.noCallers} {
+				if got := err != nil && strings.Contains(err.Error(), want); got != expected {
+					t.Errorf("%s: %q said %v, want %v; error %v", text, want, got, expected, err)
+				}
+			}
+			if err != nil && !tt.noTLS && !tt.noCallers {
+				t.Errorf("%s: %v", text, err)
+			}
+			if _, _, err := Load(write(t, text), nil, Overrides{Insecure: true}); err != nil {
+				t.Errorf("%s with the permission: %v", text, err)
+			}
+		}
+	}
+	// The permission is about the first listener and admin; a second listener spells it out for itself.
+	two := valid + "listeners: [{address: 127.0.0.1:1}, {address: \"0.0.0.0:2\"}]\n"
+	if _, _, err := Load(write(t, two), nil, Overrides{Insecure: true}); err == nil || !strings.Contains(err.Error(), "0.0.0.0:2") {
+		t.Errorf("a second listener: %v", err)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	for _, tt := range []struct{ name, entry, want string }{
+		{"a length of time", "DURWARD_BUDGET=hunter2", "DURWARD_BUDGET: wants a whole number and a unit"},
+		{"a number", "DURWARD_REDIS_REPLICAS=hunter2", "DURWARD_REDIS_REPLICAS: wants a whole number"},
+		{"true or false", "DURWARD_METRICS_ROUTES=hunter2", "DURWARD_METRICS_ROUTES: wants true or false"},
+		{"a value that is checked later", "DURWARD_LOG_LEVEL=loud", "log.level: must be one of"},
+	} {
+		_, _, err := Load("", []string{tt.entry}, Overrides{Bundles: []string{"b"}})
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	_, warnings, err := Load("", []string{
+		"DURWARD_AUDIT_ONFULL=deny", "DURWARD_LISTENERS=x", "DURWARD_CONFIG=x", "DURWARD_TOOLS=y", "DURWARD_PORT_9191_TCP=tcp://10.0.0.1:1", "DURWARD_SERVICE_HOST=10.0.0.1", "OTHER=1",
+	}, Overrides{Bundles: []string{"b"}})
+	if difference := cmp.Diff([]string{"DURWARD_AUDIT_ONFULL", "DURWARD_LISTENERS"}, warnings); err != nil || difference != "" {
+		t.Errorf("warnings, %v:\n%s", err, difference)
+	}
+}
+
+func TestRedisURL(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"url": "redis://:hunter2@127.0.0.1:1\n", "empty": " \n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		redis Redis
+		want  string
+		fails bool
+	}{
+		{Redis{}, "", false},
+		{Redis{URL: "redis://a:1"}, "redis://a:1", false},
+		{Redis{URLFile: filepath.Join(dir, "url")}, "redis://:hunter2@127.0.0.1:1", false},
+		{Redis{URLFile: filepath.Join(dir, "empty")}, "", true},
+		{Redis{URLFile: filepath.Join(dir, "none")}, "", true},
+	} {
+		s := Settings{Redis: tt.redis}
+		got, err := s.RedisURL()
+		if got.Reveal() != tt.want || (err != nil) != tt.fails {
+			t.Errorf("%+v: %q, %v", tt.redis, got.Reveal(), err)
+		}
+	}
+}
+
+// TestSecretsAreMasked in every way in which settings can be printed.
+func TestSecretsAreMasked(t *testing.T) {
+	s := Defaults()
+	s.Redis.URL = "redis://:hunter2@127.0.0.1:1"
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pointer, err := json.Marshal(&s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for how, text := range map[string]string{
+		"%v": fmt.Sprintf("%v", s), "%+v": fmt.Sprintf("%+v", s), "%#v": fmt.Sprintf("%#v", s), "String": s.Redis.URL.String(), "%q": fmt.Sprintf("%q", s.Redis.URL),
+		"JSON": string(data), "JSON of a pointer": string(pointer),
+	} {
+		if strings.Contains(text, "hunter2") || !strings.Contains(text, "***") {
+			t.Errorf("%s: %s", how, text)
+		}
+	}
+}
+
+// TestView reads what is shown as durward.yaml again.
+func TestView(t *testing.T) {
+	path := write(t, `bundles: [{dir: one}, {dir: two}]
+listeners:
+  - address: 127.0.0.1:9191
+    protocols: [native]
+    client_address: header:x-real-ip
+    select: extension
+    tls: {certificate: c, key: k, client_ca: a, min_version: "1.2"}
+    callers: [{name: edge, sans: [gw.example.com], token_file: t, asserts: [service, dry_run]}]
+  - {address: "unix:/run/durward.sock", insecure: true}
+admin: {address: "off"}
+redis: {url_file: /run/secrets/redis, ca: a, certificate: c, key: k, timeout: 15ms, replicas: 3}
+audit: {sink: file, path: records.jsonl, queue: 100, on_full: wait}
+metrics: {routes: true, max_routes: 7}
+log: {level: debug}
+budget: 250ms
+drain: 2min
+poll: 1h
+`)
+	want, _, err := Load(path, nil, Overrides{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{`"client_address":"header:x-real-ip"`, `"budget":"250ms"`, `"drain":"2min"`, `"poll":"1h"`, `"max_routes":7`, `"tls":{"certificate":"c"`} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("%s does not show %s", text, part)
+		}
+	}
+	for _, goName := range []string{"Address", "ClientAddress", "MaxRoutes"} {
+		if strings.Contains(string(text), `"`+goName+`"`) {
+			t.Errorf("%s shows the Go name %s", text, goName)
+		}
+	}
+	got, _, err := Load(write(t, string(text)), nil, Overrides{})
+	if err != nil {
+		t.Fatalf("%s\n%v", text, err)
+	}
+	if difference := cmp.Diff(want, got, cmp.Transformer("empty", func(s []string) []string { return append([]string{}, s...) }),
+		cmp.Transformer("callers", func(c []Caller) []Caller { return append([]Caller{}, c...) })); difference != "" {
+		t.Error(difference)
+	}
+	for d, want := range map[time.Duration]string{0: "0s", time.Second: "1s", 90 * time.Second: "90s", 48 * time.Hour: "48h", 1500 * time.Millisecond: "1500ms"} {
+		if got := lengthOf(d); got != want {
+			t.Errorf("%v is shown as %s, want %s", d, got, want)
+		}
+	}
+}

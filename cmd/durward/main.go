@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
 )
 
 // Exit codes, the same for every command.
@@ -23,7 +24,7 @@ const (
 	exitInvalid  = 3
 )
 
-// errInvalid marks errors about settings or bundles that the user can mend.
+// errInvalid marks errors about bundles that the user can mend; those about settings are the settings' own.
 var errInvalid = errors.New("invalid")
 
 // cli is the command line.
@@ -43,7 +44,6 @@ type streams struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()
 	os.Exit(code)
@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, s streams) (code int) {
 		return exitOK
 	}
 	fmt.Fprintln(s.err, "durward:", err)
-	if errors.Is(err, errInvalid) {
+	if errors.Is(err, errInvalid) || errors.Is(err, settings.ErrInvalid) {
 		return exitInvalid
 	}
 	return exitInternal

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -30,13 +29,15 @@ func (c *serveCommand) Run(ctx context.Context, s streams) error {
 	configured, warnings, err := settings.Load(c.Config, os.Environ(), settings.Overrides{
 		Bundles: c.Bundle, Listen: c.Listen, Admin: c.Admin, Redis: c.Redis, ClientAddress: c.ClientAddress, Insecure: c.Insecure,
 	})
-	if err != nil {
-		return errors.Join(errInvalid, err)
-	}
 	logger := newLogger(s, configured.Log.Level)
-	for _, name := range warnings {
+	for _, name := range warnings { // of settings that do not work too: they may be why
 		logger.Warn("environment variable is no setting", "name", name)
 	}
+	if err != nil {
+		return err
+	}
+	// Who reads records or the log from a pipe may go away. What follows is for on_full to say; the signal would end us.
+	signal.Ignore(syscall.SIGPIPE)
 	reopen := make(chan struct{}, 1)
 	stopReopen := onHangup(reopen)
 	defer stopReopen()

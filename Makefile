@@ -25,6 +25,7 @@ PYTHON       ?= python3
 FUZZTIME     ?= 30s
 FUZZ         ?= .
 BENCH        ?= .
+CONTEST      ?= .
 ROUNDS       ?= 5
 TEST_TIMEOUT ?= 15m
 
@@ -72,9 +73,9 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s); FUZZ is a regular expression o
 	internal/tools/fuzz.sh '$(FUZZ)' '$(FUZZTIME)'
 
 .PHONY: bench
-bench: ## Run the Go benchmarks, then the contenders; tables here, figures in build/bench/
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
-	cd test/bench && go run ./cmd/contest -rounds $(ROUNDS) -out $(CURDIR)/build/bench
+bench: tools ## Run the Go benchmarks (BENCH), then the contests (CONTEST), both regular expressions; figures in build/bench/
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./clients/... ./pdp/... ./ratelimiter/...
+	cd test/bench && go run ./cmd/contest -rounds $(ROUNDS) -only '$(CONTEST)' -out $(CURDIR)/build/bench
 
 .PHONY: generate
 generate: $(STAMP)/buf-$(BUF_VERSION) $(STAMP)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION) $(STAMP)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION) ## Write the generated files: proto, JSON Schemas, reference

@@ -10,7 +10,10 @@ import (
 	"time"
 )
 
-var errNotReady = errors.New("the server is not ready")
+var (
+	errNotReady = errors.New("the server is not ready")
+	errNoAnswer = errors.New("no answer about readiness")
+)
 
 type healthcheckCommand struct {
 	Admin   string        `help:"Admin address of the server: host:port or unix:PATH." env:"DURWARD_ADMIN" default:"127.0.0.1:9192" placeholder:"ADDR"`
@@ -39,8 +42,12 @@ func (c *healthcheckCommand) Run(ctx context.Context, s streams) error {
 		return fmt.Errorf("asking for readiness: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusServiceUnavailable:
 		return errNotReady
+	default: // 400 is also what a listener with TLS says to plain text
+		return fmt.Errorf("%w: %s answers %s; is that the admin address, and without TLS?", errNoAnswer, c.Admin, response.Status)
 	}
 	_, err = fmt.Fprintln(s.out, "ready")
 	return err

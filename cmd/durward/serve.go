@@ -41,14 +41,41 @@ func (c *serveCommand) Run(ctx context.Context, s streams) error {
 	reopen := make(chan struct{}, 1)
 	stopReopen := onHangup(reopen)
 	defer stopReopen()
+	hurry, stopHurry := onSecondSignal()
+	defer stopHurry()
 	server, err := assembly.New(assembly.Options{
-		Settings: configured, Logger: logger, Records: s.out, Clock: time.Now, Random: rand.Reader, Reopen: reopen,
+		Settings: configured, Logger: logger, Records: s.out, Clock: time.Now, Random: rand.Reader, Reopen: reopen, Hurry: hurry,
 	})
 	if err != nil {
 		return fmt.Errorf("starting: %w", err)
 	}
 	logger.Info("listening", "addresses", server.Addresses(), "version", assembly.ReadVersion().Version)
-	return server.Run(ctx)
+	if err := server.Run(ctx); err != nil {
+		return err
+	}
+	logger.Info("stopped")
+	return nil
+}
+
+// onSecondSignal closes the channel when the process is told to stop for the second time: whoever does so wants no
+// drain. What is in flight and what waits to be written is finished all the same.
+func onSecondSignal() (hurry <-chan struct{}, stop func()) {
+	signals, second, done := make(chan os.Signal, 2), make(chan struct{}), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for range 2 {
+			select {
+			case <-done:
+				return
+			case <-signals:
+			}
+		}
+		close(second)
+	}()
+	return second, func() {
+		signal.Stop(signals)
+		close(done)
+	}
 }
 
 func newLogger(s streams, level string) *slog.Logger {

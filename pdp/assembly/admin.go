@@ -148,7 +148,10 @@ func listen(address string) (net.Listener, error) {
 		}
 		return l, nil
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("listening: %s is there already and is no socket", path)
+		}
 		dialer := net.Dialer{Timeout: time.Second}
 		if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
 			return nil, errors.Join(fmt.Errorf("listening: %s is in use", path), conn.Close())

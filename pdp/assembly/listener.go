@@ -44,8 +44,10 @@ type listener struct {
 type listenerOptions struct {
 	engine *pdp.Engine
 	panics func()
-	clock  func() time.Time
-	logger *slog.Logger
+	// handshakes, if not nil, counts failed TLS handshakes.
+	handshakes func()
+	clock      func() time.Time
+	logger     *slog.Logger
 }
 
 func newListener(configured *settings.Listener, o listenerOptions) (*listener, error) {
@@ -73,7 +75,8 @@ func newListener(configured *settings.Listener, o listenerOptions) (*listener, e
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", settings.ErrInvalid, err)
 		}
-		options = append(options, grpc.Creds(credentials.NewTLS(certificates.server("h2"))))
+		report := &handshakeLog{logger: o.logger, clock: o.clock, count: o.handshakes, address: configured.Address}
+		options = append(options, grpc.Creds(&handshakes{TransportCredentials: credentials.NewTLS(certificates.server("h2")), report: report}))
 	}
 	l := &listener{health: health.NewServer(), names: []string{"", serviceName}, closing: make(chan struct{})}
 	l.server = grpc.NewServer(append(options, grpc.StreamInterceptor(l.endStreams))...)

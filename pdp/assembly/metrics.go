@@ -1,6 +1,7 @@
 package assembly
 
 import (
+	"errors"
 	"runtime"
 	"strconv"
 	"sync"
@@ -8,8 +9,10 @@ import (
 
 	"github.com/durward-pdp/durward/pdp"
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/pdp/audit"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/verdict"
+	"github.com/durward-pdp/durward/ratelimiter/redis"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -30,11 +33,13 @@ type metrics struct {
 	bundleInfo  *prometheus.GaugeVec
 	bundleLoads *prometheus.CounterVec
 	bundleTime  *prometheus.GaugeVec
+	refused     *prometheus.GaugeVec
 	dropped     *prometheus.CounterVec
 	written     prometheus.Counter
 	redisTime   *prometheus.HistogramVec
 	redisErrors prometheus.Counter
 	redisOpen   prometheus.Gauge
+	handshakes  prometheus.Counter
 }
 
 // routeLabels gives the first routes their name as a label, and all others "other".
@@ -66,6 +71,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 			"bundle", "revision"),
 		bundleLoads: counters("durward_bundle_loads_total", "Attempts to load a bundle.", "bundle", "result"),
 		bundleTime:  gauges("durward_bundle_last_success_timestamp_seconds", "When the bundle's revision in force was loaded.", "bundle"),
+		refused:     gauges("durward_bundle_refused", "1 while the bundle in a directory is refused or cannot be read; the last good revision serves, if there was one.", "directory"),
 		dropped:     counters("durward_records_dropped_total", "Records that were lost.", "why"),
 		written:     prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_records_written_total", Help: "Records handed to the sink."}),
 		redisTime: histograms("durward_redis_duration_seconds", "Time of one call to Redis.",
@@ -74,11 +80,17 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 			Help: "Calls to Redis that failed."}),
 		redisOpen: prometheus.NewGauge(prometheus.GaugeOpts{Name: "durward_redis_circuit_open",
 			Help: "1 while Redis is taken for unreachable and is only probed."}),
+		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_handshakes_failed_total",
+			Help: "Connections to a decision listener whose TLS handshake failed."}),
 	}
 	build := gauges("durward_build_info", "1 for the running build.", "version", "revision", "goversion")
 	build.WithLabelValues(version.Version, version.Revision, runtime.Version()).Set(1)
+	// What is counted seldom is shown from the start: an alert on its growth would miss the first time.
+	for _, why := range []audit.Drop{audit.DroppedAllow, audit.DroppedDenial, audit.DroppedClosed, audit.DroppedUnwritten} {
+		m.dropped.WithLabelValues(string(why))
+	}
 	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.limited,
-		m.bundleInfo, m.bundleLoads, m.bundleTime, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, build,
+		m.bundleInfo, m.bundleLoads, m.bundleTime, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -132,7 +144,13 @@ func (m *metrics) step(point string, took time.Duration, _ pipeline.Outcome, err
 }
 
 // redis times one call to Redis.
-func (m *metrics) redis(operation string, took time.Duration, _ error) {
+func (m *metrics) redis(operation string, took time.Duration, err error) {
+	if errors.Is(err, redis.ErrOpen) {
+		return // it was not made
+	}
+	if err != nil {
+		m.redisErrors.Inc()
+	}
 	m.redisTime.WithLabelValues(operation).Observe(took.Seconds())
 }
 

@@ -29,6 +29,7 @@ func observed(t *testing.T) *metrics {
 	m.watchQueue(func() int { return 3 })
 	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})
 	m.bundleLoads.WithLabelValues("acme", "loaded").Inc()
+	m.refused.WithLabelValues("/etc/durward/bundle").Set(1)
 	m.dropped.WithLabelValues("full").Inc()
 	return m
 }
@@ -101,6 +102,7 @@ func TestMetrics(t *testing.T) {
 		{"durward_stage_errors_total", "stage=identity", 1},
 		{"durward_stage_duration_seconds", "stage=identity", 1},
 		{"durward_redis_duration_seconds", "operation=take", 1},
+		{"durward_redis_errors_total", "", 0},
 		{"durward_records_queue_length", "", 3},
 		{"durward_bundle_info", "bundle=acme,revision=r1", 1},
 		{"durward_bundle_last_success_timestamp_seconds", "bundle=acme", 7},

@@ -64,13 +64,13 @@ func (p *parts) openLimiter(o Options, m *metrics) error {
 	if err != nil {
 		return err
 	}
-	options := ratelimiter.Options{Local: local, Now: o.Clock, Replicas: o.Settings.Redis.Replicas, OnDegraded: func(error) { m.redisErrors.Inc() }}
+	options := ratelimiter.Options{Local: local, Now: o.Clock, Replicas: o.Settings.Redis.Replicas}
 	url, err := o.Settings.RedisURL()
 	if err != nil {
 		return fmt.Errorf("%w: %w", settings.ErrInvalid, err)
 	}
 	if url == "" {
-		o.Logger.Warn("no Redis: limits are kept in memory, each replica counts for itself")
+		o.Logger.Warn("no Redis: limits are kept in memory, each replica counts for itself (redis.url or --redis share them)")
 	} else {
 		if p.shared, err = openRedis(url, o, m); err != nil {
 			return err
@@ -83,20 +83,14 @@ func (p *parts) openLimiter(o Options, m *metrics) error {
 
 func openRedis(url settings.Secret, o Options, m *metrics) (*redis.Store, error) {
 	configured := &o.Settings.Redis
+	outages := &redisLog{logger: o.Logger}
 	options := redis.Options{
 		URL:     url.Reveal(),
 		Timeout: time.Duration(configured.Timeout),
 		Now:     o.Clock,
 		OnHealth: func(h redis.Health) {
 			m.redisOpen.Set(map[bool]float64{true: 1}[h.State != redis.Closed])
-			level, cause := slog.LevelInfo, ""
-			if h.State == redis.Open {
-				level = slog.LevelError
-			}
-			if h.Cause != nil {
-				cause = h.Cause.Error()
-			}
-			o.Logger.Log(context.Background(), level, "Redis", "state", h.State.String(), "cause", cause)
+			outages.health(h)
 		},
 		OnCall: func(c redis.Call) { m.redis(c.Operation, c.Duration, c.Err) },
 	}
@@ -121,6 +115,7 @@ func openRedis(url settings.Secret, o Options, m *metrics) (*redis.Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("%w: redis.url: %w", settings.ErrInvalid, err)
 	}
+	outages.address = store.Address()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := store.Prepare(ctx); err != nil {
@@ -141,15 +136,19 @@ func (p *parts) openAudit(o Options, m *metrics) error {
 	sink := o.Records
 	if o.Settings.Audit.Sink == "file" {
 		if p.file, err = audit.OpenFile(o.Settings.Audit.Path); err != nil {
-			return fmt.Errorf("opening the record file: %w", err)
+			return err
 		}
 		sink = p.file
 		go p.reopen(o.Reopen, o.Logger)
 	}
+	outages := &recordLog{logger: o.Logger, clock: o.Clock}
 	p.audit, err = audit.NewLog(audit.Options{Sink: sink, Queue: o.Settings.Audit.Queue, OnFull: onFull, Observe: audit.Observer{
-		Written: func(n int) { m.written.Add(float64(n)) },
+		Written: func(n int) {
+			m.written.Add(float64(n))
+			outages.written()
+		},
 		Dropped: func(n int, why audit.Drop) { m.dropped.WithLabelValues(string(why)).Add(float64(n)) },
-		Failed:  func(err error) { o.Logger.Error("records cannot be written", "error", err.Error()) },
+		Failed:  outages.failed,
 	}})
 	if err == nil {
 		m.watchQueue(p.audit.Queued)
@@ -237,6 +236,7 @@ func (s *Server) report(status bundle.Status) {
 	if name == "" {
 		name = "unknown"
 	}
+	s.metrics.refused.WithLabelValues(status.Path).Set(map[bool]float64{true: 1}[status.Err != nil])
 	if status.Err != nil {
 		s.metrics.bundleLoads.WithLabelValues(name, "refused").Inc()
 		fields := []any{"directory", status.Path, "bundle", name, "revision", status.Active.Revision, "error", status.Err.Error()}

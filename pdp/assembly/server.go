@@ -35,6 +35,8 @@ type Options struct {
 	Random io.Reader
 	// Reopen, if not nil, asks for the record file to be opened anew, after it was moved away.
 	Reopen <-chan struct{}
+	// Hurry, if not nil, ends a drain early when it is closed.
+	Hurry <-chan struct{}
 }
 
 // Server answers decision requests until its context ends.
@@ -79,7 +81,7 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	for i := range options.Settings.Listeners {
-		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, panics: s.metrics.panics.Inc, clock: options.Clock, logger: options.Logger})
+		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, panics: s.metrics.panics.Inc, handshakes: s.metrics.handshakes.Inc, clock: options.Clock, logger: options.Logger})
 		if err != nil {
 			return fmt.Errorf("opening listener %s: %w", options.Settings.Listeners[i].Address, err)
 		}
@@ -178,12 +180,19 @@ func (s *Server) closeListeners(ctx context.Context) (err error) {
 func (s *Server) drain() {
 	s.mu.Lock()
 	s.stopping = true
+	wasReady := s.ready.Load()
 	s.setReady(false)
 	s.mu.Unlock()
+	if !wasReady {
+		return // there is no gateway that still has to notice
+	}
 	s.options.Logger.Info("draining", "for", time.Duration(s.options.Settings.Drain).String())
 	timer := time.NewTimer(time.Duration(s.options.Settings.Drain))
 	defer timer.Stop()
-	<-timer.C
+	select {
+	case <-timer.C:
+	case <-s.options.Hurry:
+	}
 }
 
 // publish puts a snapshot in force. The first good one makes the server ready.

@@ -45,6 +45,7 @@ func newCertificates(files settings.TLS, clock func() time.Time, logger *slog.Lo
 		return nil, err
 	}
 	c.current, c.stamps = config, stamps
+	c.checkDates()
 	return c, nil
 }
 
@@ -83,6 +84,16 @@ func (c *certificates) refresh() {
 	}
 	c.current, c.stamps = config, stamps
 	c.logger.Info("certificate reloaded", "certificate", c.files.Certificate)
+	c.checkDates()
+}
+
+// checkDates tells of a certificate that clients refuse for its dates. It is shown all the same: the clock may be wrong.
+func (c *certificates) checkDates() {
+	leaf, now := c.current.Certificates[0].Leaf, c.clock()
+	if leaf != nil && (now.Before(leaf.NotBefore) || now.After(leaf.NotAfter)) {
+		c.logger.Error("certificate is expired or not valid yet: nobody will accept it", "certificate", c.files.Certificate,
+			"not_before", leaf.NotBefore, "not_after", leaf.NotAfter)
+	}
 }
 
 func (c *certificates) stat() (stamps [3]stamp) {

@@ -74,7 +74,8 @@ func (c *Client) Check(ctx context.Context, r Request) (Decision, error) {
 	defer cancel()
 	answer, err := c.service.Check(bounded, message)
 	if err != nil {
-		return c.unanswered(ctx, &r, err)
+		code := status.Code(err)
+		return c.unanswered(&r, code, isOutage(ctx, bounded, code))
 	}
 	d := decision(answer)
 	if !d.Allowed {
@@ -83,11 +84,21 @@ func (c *Client) Check(ctx context.Context, r Request) (Decision, error) {
 	return d, nil
 }
 
+// isOutage reports whether a check failed for want of a server, and not because its caller gave up. Where a deadline of
+// the caller's own ends the check, that is the caller's doing before it has come, too: server and transport may see it a
+// little earlier, and in a gRPC server it is the client's word.
+func isOutage(caller, bounded context.Context, code codes.Code) bool {
+	if caller.Err() != nil {
+		return false
+	}
+	own, hasOwn := caller.Deadline()
+	end, _ := bounded.Deadline()
+	return code == codes.Unavailable || code == codes.DeadlineExceeded && (!hasOwn || own.After(end))
+}
+
 // unanswered follows the failure mode. It opens for nothing that the program's own clients could bring about.
-func (c *Client) unanswered(ctx context.Context, r *Request, err error) (Decision, error) {
-	code := status.Code(err)
-	outage := code == codes.Unavailable || code == codes.DeadlineExceeded
-	if c.options.mode == FailOpen && outage && ctx.Err() == nil {
+func (c *Client) unanswered(r *Request, code codes.Code, outage bool) (Decision, error) {
+	if c.options.mode == FailOpen && outage {
 		d := Decision{Allowed: true, FailedOpen: true, Degraded: true, Status: http.StatusOK, Reason: "failed_open"}
 		d.RemoveUpstream = c.forgeable(r.HTTP)
 		return d, nil
@@ -97,21 +108,36 @@ func (c *Client) unanswered(ctx context.Context, r *Request, err error) (Decisio
 	return d, denied(&d, fmt.Errorf("asking the authz server: %w", status.Error(code, code.String())))
 }
 
-// forgeable returns the names of the request's headers that only a server may set.
+// forgeable returns the names of the request's headers that only a server may set, in every spelling that some programs
+// take for the same: servers remove as many.
 func (c *Client) forgeable(h *HTTP) []string {
 	if h == nil {
 		return nil
 	}
 	var out []string
 	for i := range h.Header {
-		name := strings.ToLower(h.Header[i].Name)
-		own := len(name) >= len(ownPrefix) && Alias(name[:len(ownPrefix)], ownPrefix)
+		name := folded(h.Header[i].Name)
+		own := strings.HasPrefix(name, ownPrefix)
 		for _, other := range c.options.strip {
-			own = own || Alias(name, other)
+			own = own || name == folded(other)
 		}
 		if own {
-			out = append(out, name)
+			out = append(out, strings.ToLower(h.Header[i].Name))
 		}
 	}
 	return out
+}
+
+// folded returns the form that all spellings of a header name share in CGI-style environments: lower case, and whatever
+// is neither letter nor digit the same.
+func folded(name string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			return c + ('a' - 'A')
+		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
+			return c
+		}
+		return '-'
+	}, name)
 }

@@ -236,11 +236,12 @@ func TestFailOpenStripsForgedHeaders(t *testing.T) {
 		return nil, status.Error(codes.Unavailable, "")
 	}}
 	c := inProcess(t, s, authz.WithFailMode(authz.FailOpen), authz.FailOpenHeaders("x-user"))
-	d, err := c.Check(t.Context(), get(authz.Field{Name: "X_Durward_Subject"}, authz.Field{Name: "x-user"}, authz.Field{Name: "X_User"}, authz.Field{Name: "accept"}))
+	d, err := c.Check(t.Context(), get(authz.Field{Name: "X_Durward_Subject"}, authz.Field{Name: "x-user"}, authz.Field{Name: "X_User"},
+		authz.Field{Name: "x.durward~roles"}, authz.Field{Name: "x!user"}, authz.Field{Name: "accept"}, authz.Field{Name: "x-durwardian"}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"x_durward_subject", "x-user", "x_user"}, d.RemoveUpstream); diff != "" {
+	if diff := cmp.Diff([]string{"x_durward_subject", "x-user", "x_user", "x.durward~roles", "x!user"}, d.RemoveUpstream); diff != "" {
 		t.Errorf("removals (-want +got):\n%s", diff)
 	}
 }
@@ -255,6 +256,21 @@ func TestGivenUp(t *testing.T) {
 	}
 	if d, err := inProcess(t, s, authz.WithFailMode(authz.FailOpen), authz.WithTimeout(20*time.Millisecond)).Check(t.Context(), get()); !d.FailedOpen || err != nil {
 		t.Errorf("the client's own timeout: %+v, %v", d, err)
+	}
+	// The server may find the caller's deadline over before the caller does.
+	early := wire{check: func(context.Context) (*durwardv1.CheckResponse, error) {
+		return nil, status.Error(codes.DeadlineExceeded, "")
+	}}
+	ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if d, err := inProcess(t, early, authz.WithFailMode(authz.FailOpen)).Check(ctx, get()); d.Allowed || !errors.Is(err, authz.ErrUnavailable) {
+		t.Errorf("the caller's deadline, seen early: %+v, %v", d, err)
+	}
+	// Where the client's own timeout comes first, it is the server that took too long.
+	ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if d, err := inProcess(t, s, authz.WithFailMode(authz.FailOpen), authz.WithTimeout(20*time.Millisecond)).Check(ctx, get()); !d.FailedOpen || err != nil {
+		t.Errorf("the client's own timeout before the caller's: %+v, %v", d, err)
 	}
 }
 

@@ -9,8 +9,12 @@ import (
 	"time"
 )
 
-// maxCertificatePEM bounds the PEM text of a client certificate, in bytes.
-const maxCertificatePEM = 64 << 10
+// maxCertificate bounds a client certificate in DER form, maxCertificatePEM its PEM text, in bytes. Reading a certificate
+// takes time by the square of the number of its names.
+const (
+	maxCertificate    = 16 << 10
+	maxCertificatePEM = 24 << 10
+)
 
 // ErrCertificate is returned for a client certificate that cannot be read.
 var ErrCertificate = errors.New("client certificate cannot be read")
@@ -60,6 +64,9 @@ func ParseEscapedPEM(escaped string) (*Certificate, error) {
 // ParseCertificate reads a certificate in DER form. Names with control characters are refused: they would
 // reach rules and records.
 func ParseCertificate(der []byte) (*Certificate, error) {
+	if len(der) > maxCertificate {
+		return nil, ErrCertificate
+	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, ErrCertificate

@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net/url"
 	"slices"
@@ -75,6 +76,13 @@ func TestParseEscapedPEMRefuses(t *testing.T) {
 	control.Subject.CommonName = "root\n\x1b[31m"
 	nul := sample()
 	nul.Subject.CommonName = "root\x00.example.com"
+	many := sample()
+	for i := range 1000 {
+		many.DNSNames = append(many.DNSNames, fmt.Sprintf("name-%d.orders.local", i))
+	}
+	if c, err := ParseCertificate(der(t, many)); !errors.Is(err, ErrCertificate) || c != nil {
+		t.Errorf("ParseCertificate of %d names = %+v, %v", len(many.DNSNames), c, err)
+	}
 	for name, text := range map[string]string{
 		"nothing":         "",
 		"no PEM":          "abc",
@@ -87,7 +95,8 @@ func TestParseEscapedPEMRefuses(t *testing.T) {
 		"no certificate":  escaped([]byte("abc"), "CERTIFICATE", nil),
 		"trailing DER":    escaped(append(slices.Clone(raw), 0), "CERTIFICATE", nil),
 		"a megabyte":      good + strings.Repeat("%20", 1<<20),
-		"64 KiB":          good + strings.Repeat(" ", maxCertificatePEM),
+		"many names":      escaped(der(t, many), "CERTIFICATE", nil),
+		"24 KiB":          good + strings.Repeat(" ", maxCertificatePEM),
 		"control in name": escaped(der(t, control), "CERTIFICATE", nil),
 		"NUL in name":     escaped(der(t, nul), "CERTIFICATE", nil),
 	} {

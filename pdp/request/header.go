@@ -44,31 +44,8 @@ func (h Header) Size() int {
 	return n
 }
 
-// Alias reports whether two header names reach some servers as the same variable: equal without regard to
-// case and with '-' and '_' taken for the same character (CGI-style environments map both to '_').
-func Alias(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := 0; i < len(a); i++ {
-		if foldName(a[i]) != foldName(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// CanonicalAlias returns the form that all aliases of a header name share: lower case, '_' as '-'.
+// CanonicalAlias returns the form that header names share which reach some servers as the same variable: lower case, with
+// '_' as '-' (CGI-style environments map both to '_').
 func CanonicalAlias(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
-}
-
-func foldName(c byte) byte {
-	switch {
-	case c == '_':
-		return '-'
-	case 'A' <= c && c <= 'Z':
-		return c + ('a' - 'A')
-	}
-	return c
 }

@@ -21,7 +21,7 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-func TestAlias(t *testing.T) {
+func TestCanonicalAlias(t *testing.T) {
 	for _, tc := range []struct {
 		a, b string
 		want bool
@@ -32,16 +32,9 @@ func TestAlias(t *testing.T) {
 		{"x-durward-subject", "x-durward-subjec", false},
 		{"x-durward-subject", "x-durward-subjecu", false},
 		{"", "", true},
-		{"k", "\u212a", false},
 	} {
-		if got := Alias(tc.a, tc.b); got != tc.want {
-			t.Errorf("Alias(%q, %q) = %v", tc.a, tc.b, got)
-		}
-		if got := Alias(tc.b, tc.a); got != tc.want {
-			t.Errorf("Alias(%q, %q) = %v", tc.b, tc.a, got)
-		}
-		if CanonicalAlias(tc.a) == CanonicalAlias(tc.b) != tc.want && tc.b != "\u212a" {
-			t.Errorf("canonical forms of %q and %q: %q, %q", tc.a, tc.b, CanonicalAlias(tc.a), CanonicalAlias(tc.b))
+		if got := CanonicalAlias(tc.a) == CanonicalAlias(tc.b); got != tc.want {
+			t.Errorf("%q and %q: %q, %q", tc.a, tc.b, CanonicalAlias(tc.a), CanonicalAlias(tc.b))
 		}
 	}
 }

@@ -77,6 +77,16 @@ func (d *decoder) readHTTP(http *authv3.AttributeContext_HttpRequest) {
 	if r.Method == "" || r.Target == "" || http.GetQuery() != "" || http.GetFragment() != "" {
 		d.refuse(verdict.MalformedRequest)
 	}
+	if len(http.GetHeaderMap().GetHeaders()) == 0 && hidesBytes(r) {
+		d.refuse(verdict.PathAmbiguous)
+	}
+}
+
+// hidesBytes reports whether the path of a message with joined headers may stand for another one: Envoy writes "!" there
+// for each byte that is not UTF-8, and hands the byte itself to the API. Over HTTP/1 it refuses such paths.
+func hidesBytes(r *request.Request) bool {
+	path, _, _ := strings.Cut(r.Target, "?")
+	return strings.IndexByte(path, '!') >= 0 && !strings.HasPrefix(r.Protocol, "HTTP/1")
 }
 
 // lowerScheme takes https back where X-Forwarded-Proto, which the gateway writes, says that the client's

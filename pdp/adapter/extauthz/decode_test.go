@@ -299,6 +299,37 @@ func TestBody(t *testing.T) {
 	}
 }
 
+// TestHiddenBytes: over HTTP/2 Envoy shows "!" for a byte that is not UTF-8, and the API receives the byte. Only the
+// lines of header_map tell the two apart.
+func TestHiddenBytes(t *testing.T) {
+	for _, tc := range []struct {
+		target, protocol string
+		raw              bool
+		want             verdict.Reason
+	}{
+		{"/public/..!/admin", "HTTP/2", false, verdict.PathAmbiguous},
+		{"/public/..!/admin", "", false, verdict.PathAmbiguous},
+		{"/public/..!/admin", "HTTP/2", true, ""},
+		{"/public/..!/admin", "HTTP/1.1", false, ""},
+		{"/public?q=hello!", "HTTP/2", false, ""},
+		{"/public/%21", "HTTP/2", false, ""},
+	} {
+		in := message(func(h *authv3.AttributeContext_HttpRequest) {
+			h.Path, h.Protocol, h.Headers[":path"] = tc.target, tc.protocol, tc.target
+			if tc.raw {
+				h.HeaderMap = &corev3.HeaderMap{}
+				for name, value := range h.Headers {
+					h.HeaderMap.Headers = append(h.HeaderMap.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
+				}
+				h.Headers = nil
+			}
+		})
+		if r := read(t, in); r.Invalid != string(tc.want) {
+			t.Errorf("%s over %q, raw %v: Invalid = %q, want %q", tc.target, tc.protocol, tc.raw, r.Invalid, tc.want)
+		}
+	}
+}
+
 func TestScheme(t *testing.T) {
 	for _, tc := range []struct{ scheme, forwarded, want string }{
 		{"https", "https", "https"},

@@ -1,9 +1,11 @@
 package extauthz
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/verdict"
@@ -45,8 +48,14 @@ func TestServiceName(t *testing.T) {
 // dial serves s over gRPC and returns a client.
 func dial(t *testing.T, s *Server) authv3.AuthorizationClient {
 	t.Helper()
+	return authv3.NewAuthorizationClient(connect(t, s))
+}
+
+// connect serves s over gRPC and returns a connection to it.
+func connect(t *testing.T, s *Server, options ...grpc.ServerOption) *grpc.ClientConn {
+	t.Helper()
 	listener := bufconn.Listen(1 << 20)
-	server := grpc.NewServer()
+	server := grpc.NewServer(options...)
 	Register(server, s)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
@@ -66,7 +75,64 @@ func dial(t *testing.T, s *Server) authv3.AuthorizationClient {
 			t.Error(err)
 		}
 	})
-	return authv3.NewAuthorizationClient(connection)
+	return connection
+}
+
+// asIs sends bytes as they are and keeps the answer's.
+type asIs struct{}
+
+func (asIs) Marshal(v any) ([]byte, error) { return *v.(*[]byte), nil }
+func (asIs) Unmarshal(data []byte, v any) error {
+	*v.(*[]byte) = slices.Clone(data)
+	return nil
+}
+func (asIs) Name() string { return "proto" }
+
+// TestUnreadableMessages: an RPC error would be an outage that clients can bring about, since Envoy hands on a server name
+// of TLS whatever bytes it holds.
+func TestUnreadableMessages(t *testing.T) {
+	d := &decider{verdict: allowed()}
+	in := message()
+	in.Attributes.TlsSession = &authv3.AttributeContext_TLSSession{Sni: "PLACE.example.com"}
+	whole, err := proto.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	intercepted := 0
+	counts := grpc.UnaryInterceptor(func(ctx context.Context, in any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		if info.FullMethod != authv3.Authorization_Check_FullMethodName {
+			t.Errorf("intercepted %s", info.FullMethod)
+		}
+		intercepted++
+		return next(ctx, in)
+	})
+	plain, chained := connect(t, newServer(t, d)), connect(t, newServer(t, d), counts)
+	for name, sent := range map[string][]byte{
+		"server name": bytes.Replace(whole, []byte("PLACE"), []byte("\xff\xfe\xc3\xed\xa0"), 1),
+		"host":        bytes.ReplaceAll(whole, []byte("orders.example.com"), []byte("orders.example.co\xed")),
+		"torn inside": append([]byte{0x0a, 2}, 0x12, 0x7f),
+		"sound":       whole,
+	} {
+		for _, connection := range []*grpc.ClientConn{plain, chained} {
+			var answer []byte
+			if err := connection.Invoke(t.Context(), authv3.Authorization_Check_FullMethodName, &sent, &answer, grpc.ForceCodec(asIs{})); err != nil {
+				t.Errorf("%s: RPC error %v", name, err)
+				continue
+			}
+			var out authv3.CheckResponse
+			if err := proto.Unmarshal(answer, &out); err != nil {
+				t.Fatal(err)
+			}
+			if sound := name == "sound"; sound != (out.GetStatus().GetCode() == 0) || sound != (d.last().Invalid == "") {
+				t.Errorf("%s: %v, recorded as %q", name, &out, d.last().Invalid)
+			} else if !sound && (out.GetDeniedResponse().GetStatus().GetCode() != 400 || d.last().Invalid != string(verdict.MalformedRequest) || d.last().Caller != "edge") {
+				t.Errorf("%s: %v, recorded as %+v", name, &out, d.last())
+			}
+		}
+	}
+	if intercepted != 4 {
+		t.Errorf("%d calls intercepted, want 4", intercepted)
+	}
 }
 
 // TestOverGRPC: what would be an RPC error, and so an outage to the gateway, arrives as a denial.

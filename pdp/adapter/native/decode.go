@@ -18,8 +18,6 @@ const (
 	maxID    = 4096
 	// maxProperties bounds a resource's properties.
 	maxProperties = 64
-	// maxCertificate bounds a certificate in DER form.
-	maxCertificate = 64 << 10
 	// serviceExtension is the extension in which callers name the service.
 	serviceExtension = "durward.service"
 )
@@ -206,10 +204,6 @@ func (d *decoder) readConnection(in *durwardv1.HTTPRequest) {
 	}
 	if !d.asserts.ClientCertificate {
 		d.refuse(verdict.CallerNotTrusted)
-		return
-	}
-	if len(der) > maxCertificate {
-		d.refuse(verdict.CertificateBad)
 		return
 	}
 	certificate, err := request.ParseCertificate(der)

@@ -243,6 +243,7 @@ func TestRefused(t *testing.T) {
 		{"no target", edit(func(in *durwardv1.HTTPRequest) { in.Target = "" }), everything, verdict.MalformedRequest},
 		{"pseudo header", headers(":path", "/y"), everything, verdict.MalformedRequest},
 		{"header name", headers("a b", ""), everything, verdict.HeaderInvalid},
+		{"letter that folds into ASCII", headers("coo\u212aie", "x"), everything, verdict.HeaderInvalid},
 		{"empty header name", headers("", "x"), everything, verdict.HeaderInvalid},
 		{"nul in value", headers("a", "\x00"), everything, verdict.HeaderInvalid},
 		{"line end in value", headers("a", "b\r\nc: d"), everything, verdict.HeaderInvalid},
@@ -258,7 +259,7 @@ func TestRefused(t *testing.T) {
 		{"peer", edit(func(in *durwardv1.HTTPRequest) { in.PeerAddress = "@" }), everything, verdict.MalformedRequest},
 		{"peer without port", edit(func(in *durwardv1.HTTPRequest) { in.PeerAddress = "::1" }), everything, ""},
 		{"certificate", edit(func(in *durwardv1.HTTPRequest) { in.Certificate = []byte("x") }), everything, verdict.CertificateBad},
-		{"long certificate", edit(func(in *durwardv1.HTTPRequest) { in.Certificate = make([]byte, maxCertificate+1) }), everything, verdict.CertificateBad},
+		{"long certificate", edit(func(in *durwardv1.HTTPRequest) { in.Certificate = make([]byte, 16<<10+1) }), everything, verdict.CertificateBad},
 		{"untrusted peer", edit(func(in *durwardv1.HTTPRequest) { in.PeerAddress = "::1" }), Asserts{}, verdict.CallerNotTrusted},
 		{"untrusted certificate", edit(func(in *durwardv1.HTTPRequest) { in.Certificate = der }), Asserts{ClientAddress: true, Service: true, DryRun: true}, verdict.CallerNotTrusted},
 		{"untrusted service", edit(func(in *durwardv1.HTTPRequest) { in.Service = "s" }), Asserts{ClientAddress: true, ClientCertificate: true, DryRun: true}, verdict.CallerNotTrusted},
@@ -405,9 +406,9 @@ func TestUnsafeObligations(t *testing.T) {
 
 func TestSetWinsOverRemove(t *testing.T) {
 	d := &decider{verdict: allowed()}
-	d.verdict.Obligations = verdict.Obligations{SetUpstream: []verdict.Field{{Name: "a", Value: "1"}}, RemoveUpstream: []string{"A", "b"}}
+	d.verdict.Obligations = verdict.Obligations{SetUpstream: []verdict.Field{{Name: "a", Value: "1"}}, RemoveUpstream: []string{"A", "b", "proxy-authorization"}}
 	out, _ := server(t, d, everything).Check(t.Context(), httpRequest())
-	if diff := cmp.Diff([]string{"b"}, out.GetObligations().GetRemoveUpstream()); diff != "" {
+	if diff := cmp.Diff([]string{"b", "proxy-authorization"}, out.GetObligations().GetRemoveUpstream()); diff != "" {
 		t.Errorf("removals (-want +got):\n%s", diff)
 	}
 }

@@ -142,7 +142,8 @@ func setFields(out *[]*durwardv1.HeaderLine, fields []verdict.Field, repeat bool
 // mayBeSet reports whether a caller can set the header exactly: a lower-case name, a value of visible ASCII without
 // outer spaces, and no header that frames the message.
 func mayBeSet(f verdict.Field) bool {
-	if !validName(f.Name) || f.Name != strings.ToLower(f.Name) || framing(request.CanonicalAlias(f.Name)) {
+	name := request.CanonicalAlias(f.Name)
+	if !validName(f.Name) || f.Name != strings.ToLower(f.Name) || framing(name) || strings.HasPrefix(name, "proxy-") {
 		return false
 	}
 	if len(f.Value) > maxValue || strings.Trim(f.Value, " ") != f.Value {
@@ -163,7 +164,7 @@ func framing(name string) bool {
 	case "host", "content-length", "transfer-encoding", "te", "trailer", "connection", "upgrade", "keep-alive", "http2-settings":
 		return true
 	}
-	return strings.HasPrefix(name, "proxy-")
+	return false
 }
 
 func setsName(fields []verdict.Field, name string) bool {

@@ -109,16 +109,13 @@ func match(left operand, token govaluate.ExpressionToken, negate bool) (operand,
 	if left.kind != kindText && left.kind != kindUnknown {
 		return operand{}, refuse("~", "a pattern is matched with %s", left.kind)
 	}
+	apply := bounded(stepsOf(pattern), func(value, _ string) (any, error) { return pattern.MatchString(value) != negate, nil })
 	return operand{kind: kindBool, column: -1, fromRequest: left.fromRequest, cost: 200, get: func(e *evaluator) (any, error) {
-		v, err := left.get(e)
+		s, err := textOf(e, &left)
 		if err != nil {
 			return nil, err
 		}
-		s, isText := v.(string)
-		if !isText {
-			return nil, errType
-		}
-		return pattern.MatchString(s) != negate, nil
+		return apply(s, "")
 	}}, nil
 }
 

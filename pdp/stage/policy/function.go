@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 
 	"github.com/casbin/casbin/v2/util"
@@ -49,7 +50,36 @@ func compileRegex(pattern string) (applyFunc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile regular expression: %w", err)
 	}
-	return func(value, _ string) (any, error) { return re.MatchString(value), nil }, nil
+	return bounded(stepsOf(re), func(value, _ string) (any, error) { return re.MatchString(value), nil }), nil
+}
+
+// maxWork bounds one match, in steps of the pattern times bytes of the value. Nothing can stop a match that has begun, and
+// a step takes up to 20 ns: what comes within some milliseconds of the deadline would let a client make the answer late,
+// which gateways that fail open let pass.
+const maxWork = 1 << 18
+
+// bounded refuses values for which a pattern of so many steps would take too long.
+func bounded(steps int, apply applyFunc) applyFunc {
+	longest := maxWork / max(steps, 1)
+	return func(value, name string) (any, error) {
+		if len(value) > longest {
+			return nil, errArgument
+		}
+		return apply(value, name)
+	}
+}
+
+// stepsOf returns the number of instructions of a pattern, each of which may have to be tried at each byte.
+func stepsOf(re *regexp.Regexp) int {
+	parsed, err := syntax.Parse(re.String(), syntax.Perl)
+	if err != nil {
+		return maxWork
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return maxWork
+	}
+	return len(program.Inst)
 }
 
 // compileNetwork compiles the second argument of ipMatch. Casbin panics on a first one that is no address.
@@ -83,13 +113,47 @@ func compileGlob(pattern string) (applyFunc, error) {
 	if _, err := util.GlobMatch("", pattern); err != nil {
 		return nil, fmt.Errorf("compile glob: %w", err)
 	}
-	return func(value, _ string) (any, error) {
+	ways := alternatives(pattern)
+	if ways > maxWays {
+		return nil, fmt.Errorf("%w: more than %d ways to choose among the alternatives in { }", errArgument, maxWays)
+	}
+	return bounded(ways*len(pattern), func(value, _ string) (any, error) {
 		matched, err := util.GlobMatch(value, pattern)
 		if err != nil {
 			return nil, errArgument
 		}
 		return matched, nil
-	}, nil
+	}), nil
+}
+
+// maxWays bounds the patterns without alternatives that a glob stands for: they are tried one by one.
+const maxWays = 64
+
+// alternatives returns how many patterns without alternatives a glob stands for at most, or more than maxWays. Groups in
+// groups are counted as if they stood side by side.
+func alternatives(glob string) int {
+	ways, groups, open := 1, 0, []int{}
+	for i := 0; i < len(glob) && ways <= maxWays; i++ {
+		switch glob[i] {
+		case '\\':
+			i++
+		case '{':
+			open = append(open, 1)
+			if groups++; groups > maxWays {
+				return groups // deep ones are copied at each level
+			}
+		case ',':
+			if len(open) > 0 {
+				open[len(open)-1]++
+			}
+		case '}':
+			if len(open) > 0 {
+				ways *= open[len(open)-1]
+				open = open[:len(open)-1]
+			}
+		}
+	}
+	return ways
 }
 
 // The expressions that Casbin replaces in key patterns.
@@ -125,7 +189,7 @@ func compileKeyPattern(pattern string, names *regexp.Regexp) (applyFunc, error) 
 	if err != nil {
 		return nil, err
 	}
-	return func(value, _ string) (any, error) { return re.MatchString(value), nil }, nil
+	return bounded(stepsOf(re), func(value, _ string) (any, error) { return re.MatchString(value), nil }), nil
 }
 
 // compileKeyMatch5 is keyMatch3 on the value without its query.
@@ -150,7 +214,7 @@ func compileKeyMatch4(pattern string) (applyFunc, error) {
 	if re.NumSubexp() != len(names) {
 		return nil, fmt.Errorf("%w: a key pattern must not hold groups", errArgument)
 	}
-	return func(value, _ string) (any, error) {
+	return bounded(stepsOf(re), func(value, _ string) (any, error) {
 		values := re.FindStringSubmatch(value)
 		if values == nil {
 			return false, nil
@@ -163,7 +227,7 @@ func compileKeyMatch4(pattern string) (applyFunc, error) {
 			}
 		}
 		return true, nil
-	}, nil
+	}), nil
 }
 
 func compileKeyGet2(pattern string) (applyFunc, error) {
@@ -188,7 +252,7 @@ func compileKeyGetter(pattern string, g getter) (applyFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(value, name string) (any, error) {
+	return bounded(stepsOf(re), func(value, name string) (any, error) {
 		values := re.FindStringSubmatch(value)
 		if values == nil {
 			return "", nil
@@ -199,7 +263,7 @@ func compileKeyGetter(pattern string, g getter) (applyFunc, error) {
 			}
 		}
 		return "", nil
-	}, nil
+	}), nil
 }
 
 // segments is a key pattern whose names each reach to the end of a segment, so that it needs no regular expression.

@@ -8,8 +8,12 @@ import (
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
-// rulesBetweenChecks is how many rules are tried between two looks at the context.
-const rulesBetweenChecks = 64
+// workBetweenChecks is how much of the rules' estimated cost, in nanoseconds, is spent between two looks at the context,
+// rulesBetweenChecks how many rules are tried at most. Values may be thousands of times longer than the estimate has them.
+const (
+	workBetweenChecks  = 1000
+	rulesBetweenChecks = 64
+)
 
 // decision is what one policy says of one request.
 type decision struct {
@@ -85,8 +89,9 @@ func (e *evaluator) prepare() error {
 // run tries the rules in order until one decides.
 func (e *evaluator) run(ctx context.Context) (decision, error) {
 	var allows *rule
+	between := min(max(workBetweenChecks/max(e.policy.program.cost, 1), 1), rulesBetweenChecks)
 	for i, r := range e.policy.rules {
-		if i%rulesBetweenChecks == 0 {
+		if i%between == 0 {
 			if err := ctx.Err(); err != nil {
 				return decision{}, err
 			}

@@ -38,7 +38,7 @@ type setup struct {
 	guardRequest       map[string]string
 	routes             []format.Route
 	withoutPolicy      bool
-	maxCost            format.Duration
+	maxCost            *format.Duration
 	candidate, observe bool
 }
 

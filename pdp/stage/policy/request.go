@@ -104,13 +104,13 @@ func (s *source) tokenRoles(m *casbinModel) (map[string]*tokenRoles, format.Prob
 
 // checkCost refuses policies whose longest decision is estimated above max_cost.
 func (s *source) checkCost(p *compiled) format.Problems {
-	if s.policy.MaxCost <= 0 || p.program == nil {
+	if s.policy.MaxCost == nil || p.program == nil {
 		return nil
 	}
 	estimate := time.Duration(len(p.rules)*(p.program.cost+10)) * time.Nanosecond
-	if estimate <= time.Duration(s.policy.MaxCost) {
+	if estimate <= time.Duration(*s.policy.MaxCost) {
 		return nil
 	}
 	return format.Problems{s.problem(".max_cost", "a decision that tries all %d rules takes about %s, and %s is allowed",
-		len(p.rules), estimate.Round(time.Microsecond), time.Duration(s.policy.MaxCost))}
+		len(p.rules), estimate.Round(time.Microsecond), time.Duration(*s.policy.MaxCost))}
 }

@@ -163,29 +163,93 @@ func Test1_4_Functions(t *testing.T) {
 	}
 }
 
+// TestCancelledBetweenRules: the more a rule may cost, the more often the context is looked at.
 func TestCancelledBetweenRules(t *testing.T) {
 	var rules strings.Builder
 	for i := range 1000 {
 		fmt.Fprintf(&rules, "p, role%d, order, read\n", i)
 	}
-	p := setup{rules: rules.String()}.mustCompile(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	tried := 0
-	conditions := p.policies[0].program.alternatives[0]
-	get := conditions[0].get
-	conditions[0].get = func(e *evaluator) (any, error) {
-		if tried++; tried == 100 {
-			cancel()
+	for conditions, late := range map[string]int{
+		"r.sub == p.sub && r.obj == p.obj && r.act == p.act":                    rulesBetweenChecks,
+		"g(r.sub, p.sub) && r.obj == p.obj && r.act == p.act":                   workBetweenChecks / 50,
+		"regexMatch(r.sub, p.sub) && keyMatch4(r.obj, p.obj) && r.act == p.act": 1,
+	} {
+		p := setup{model: rbacWith(matcher, conditions), rules: rules.String()}.mustCompile(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		tried := 0
+		first := &p.policies[0].program.alternatives[0][0]
+		get := first.get
+		first.get = func(e *evaluator) (any, error) {
+			if tried++; tried == 100 {
+				cancel()
+			}
+			return get(e)
 		}
-		return get(e)
+		c := asks{sub: "user:corp:a", obj: "order", act: "read"}.newCase(p)
+		outcome, err := New().Evaluate(ctx, c)
+		if outcome != 0 || !errors.Is(err, context.Canceled) || c.Grant != nil {
+			t.Errorf("%s: got %v, %v", conditions, outcome, err)
+		}
+		if tried < 100 || tried >= 100+late {
+			t.Errorf("%s: tried %d rules", conditions, tried)
+		}
+		cancel()
 	}
-	c := asks{sub: "user:corp:a", obj: "order", act: "read"}.newCase(p)
-	outcome, err := New().Evaluate(ctx, c)
-	if outcome != 0 || !errors.Is(err, context.Canceled) || c.Grant != nil {
-		t.Errorf("got %v, %v", outcome, err)
+}
+
+// TestWorkIsBounded: nothing can stop a match that has begun, so a value that would take long is refused before.
+func TestWorkIsBounded(t *testing.T) {
+	long := "/" + strings.Repeat("a", 8190)
+	for _, x := range []struct {
+		function, pattern string
+		longest           int // of the lengths that are tried
+	}{
+		{"regexMatch", "^/a+/[0-9]{1,9}$", 8191},
+		{"regexMatch", "(a?){500}(a?){499}b", 64},
+		{"regexMatch", "((a{0,10}){0,10}){0,10}b", 64},
+		{"keyMatch", "/b/*", 8191},
+		{"keyMatch2", "/:x/:y", 8191},
+		{"keyMatch2", "/v1.0/:x.json", 8191},
+		{"keyMatch2", "/v1.0" + strings.Repeat("/:x", 60), 512},
+		{"keyMatch3", "/{x}" + strings.Repeat("/{x}.json", 60), 512},
+		{"keyMatch4", "/{x}" + strings.Repeat("/{x}", 60), 512},
+		{"keyMatch5", "/{x}" + strings.Repeat("/{x}.json", 60), 512},
+		{"keyGet2", strings.Repeat("/:x", 60), 512},
+		{"keyGet3", strings.Repeat("/{x}", 60), 512},
+		{"globMatch", "/b/**/c*", 8191},
+		{"globMatch", "/{a,aa}{a,aa}{a,aa}{a,aa}{a,aa}{a,aa}b", 64},
+		{"globMatch", "/" + strings.Repeat("*a", 1000) + "b", 64},
+	} {
+		apply, err := functions[x.function].compile(x.pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		longest := 0
+		for _, length := range []int{64, 256, 512, 8191} {
+			if _, err := apply(long[:length], "x"); err == nil {
+				longest = length
+			} else if !errors.Is(err, errArgument) {
+				t.Errorf("%s(%.40s): %v", x.function, x.pattern, err)
+			}
+		}
+		if longest != x.longest {
+			t.Errorf("%s(%.40s) takes values of %d bytes, want %d", x.function, x.pattern, longest, x.longest)
+		}
 	}
-	if tried != 2*rulesBetweenChecks {
-		t.Errorf("tried %d rules", tried)
+	for _, glob := range []string{strings.Repeat("{a,aa}", 7), "{a,b,{c,d,{e,f,g,h}}}{a,b,c,d}", strings.Repeat("{", 65) + "a" + strings.Repeat("}", 65)} {
+		if _, err := functions["globMatch"].compile("/" + glob); !errors.Is(err, errArgument) {
+			t.Errorf("the glob %s compiles: %v", glob, err)
+		}
+	}
+	if _, err := functions["globMatch"].compile(`/\{a,b\}/{a,b,[,]}{a,b}{a,b}`); err != nil {
+		t.Error(err)
+	}
+	p := setup{model: rbacWith(matcher, "g(r.sub, p.sub) && r.obj =~ '^(a?a?a?a?a?a?a?a?a?a?a?a?a?a?a?a?a?a?)+$' && r.act == p.act"), rules: "p, user:corp:a, order, read\n"}.mustCompile(t)
+	if got := evaluate(t, p, asks{sub: "user:corp:a", obj: "aaa", act: "read"}); !got.Allowed {
+		t.Errorf("got %+v", got)
+	}
+	if got := evaluate(t, p, asks{sub: "user:corp:a", obj: long[1:], act: "read"}); got.Allowed || got.Reason != verdict.PolicyError {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -36,7 +36,7 @@ func full() *Facts {
 			Service: service, Route: &route.Route{Service: service, Name: "read-order", Template: "/orders/{id}"},
 			Params: []route.Param{{Name: "id", Value: "7"}, {Name: "tenant", Value: "t1"}},
 			Host:   "orders.example.com", Path: "/orders/7",
-			Query: "one=1&two=a&two=b&empty=&plus=a+b&esc=%26&semi=a;b&flag&na%6de=x",
+			Query: "one=1&two=a&two=b&empty=&plus=a+b&esc=%26&semi=a;b&flag&seen=1;hidden=2&na%6de=x",
 		},
 		Subject: subject.Subject{
 			Key: "user:corp:alice", Kind: "user", Authenticator: "corp", ID: "alice", Issuer: "https://idp", Tenant: "t1",
@@ -87,7 +87,7 @@ var values = map[string]want{
 	"request.method": one("GET"), "request.host": one("orders.example.com"), "request.path": one("/orders/7"), "request.size": one("1500"),
 	"request.protocol": one("HTTP/2"), "request.time": one("2026-01-01T12:00:00Z"),
 	"request.query.one": one("1"), "request.query.two": ambiguous(), "request.query.empty": one(""), "request.query.plus": one("a b"),
-	"request.query.esc": one("&"), "request.query.semi": ambiguous(), "request.query.flag": one(""), "request.query.name": one("x"), "request.query.absent": nothing(),
+	"request.query.esc": one("&"), "request.query.semi": ambiguous(), "request.query.hidden": ambiguous(), "request.query.flag": one(""), "request.query.name": one("x"), "request.query.absent": nothing(),
 	"request.header.x-one": one("1"), "request.header.X-One": one("1"), "request.header.x-empty": one(""), "request.header.x-two": ambiguous(), "request.header.x-absent": nothing(),
 	"route.name": one("read-order"), "route.service": one("orders"), "route.template": one("/orders/{id}"),
 	"params.id": one("7"), "params.tenant": one("t1"), "params.absent": nothing(),

@@ -185,25 +185,28 @@ func header(rest string) func(*Facts) (Value, Presence) {
 	}
 }
 
-// query reads one query parameter. Repeated names and broken escapes are ambiguous: servers differ in what they make of them.
+// query reads one query parameter. Repeated names and broken escapes are ambiguous: servers differ in what they make of
+// them. So is a parameter beside a semicolon, which separates parameters for some servers and not for others.
 func query(rest string) func(*Facts) (Value, Presence) {
 	return func(f *Facts) (Value, Presence) {
 		value, found := "", false
 		for part := range strings.SplitSeq(f.Match.Query, "&") {
-			key, raw, _ := strings.Cut(part, "=")
-			name, err := url.QueryUnescape(key)
-			if err != nil {
-				return Value{}, Ambiguous
+			several := strings.IndexByte(part, ';') >= 0
+			for piece := range strings.SplitSeq(part, ";") {
+				key, raw, _ := strings.Cut(piece, "=")
+				name, err := url.QueryUnescape(key)
+				if err != nil {
+					return Value{}, Ambiguous
+				}
+				if name != rest {
+					continue
+				}
+				decoded, err := url.QueryUnescape(raw)
+				if err != nil || found || several {
+					return Value{}, Ambiguous
+				}
+				value, found = decoded, true
 			}
-			if name != rest {
-				continue
-			}
-			decoded, err := url.QueryUnescape(raw)
-			// A semicolon separates parameters for some servers and not for others.
-			if err != nil || found || strings.ContainsRune(raw, ';') {
-				return Value{}, Ambiguous
-			}
-			value, found = decoded, true
 		}
 		if !found {
 			return Value{}, Missing

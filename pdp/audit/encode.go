@@ -68,6 +68,8 @@ func (e *encoder) place(entry *Entry) {
 	if m.Route != nil {
 		e.text("route", m.Route.Name, maxText)
 		e.text("template", m.Route.Template, maxLong)
+	} else {
+		e.text("template", m.Template, maxLong)
 	}
 }
 
@@ -77,7 +79,7 @@ func (e *encoder) request(entry *Entry) {
 	e.text("scheme", e.clean(r.Scheme), 32)
 	e.text("protocol", e.clean(r.Protocol), 32)
 	e.text("host", e.clean(m.Host), maxText)
-	if m.Route == nil {
+	if m.Route == nil && m.Template == "" { // a template's parameters are masked unless the bundle lists them
 		e.text("path", e.clean(m.Path), maxText)
 	}
 	e.params(entry)

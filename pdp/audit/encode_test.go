@@ -158,6 +158,16 @@ func TestCredentialsAnywhere(t *testing.T) {
 	}
 }
 
+// TestWrongMethod: the path of a declared template holds its parameters, which are not for the record.
+func TestWrongMethod(t *testing.T) {
+	e := unrouted()
+	e.Match.Path, e.Match.Template, e.Match.Reason = "/resets/planted-code", "/resets/{code}", verdict.RouteMethod
+	r := parsed(t, encoded(t, e))
+	if r.GetTemplate() != "/resets/{code}" || r.GetRequest().GetPath() != "" {
+		t.Errorf("record shows the template %q and the path %q", r.GetTemplate(), r.GetRequest().GetPath())
+	}
+}
+
 // TestCutCredential shows that the bound of a text leaves no beginning of a credential in the record.
 func TestCutCredential(t *testing.T) {
 	secret := "planted" + strings.Repeat("x", 8<<10)

@@ -140,7 +140,7 @@ func (c *compiler) route(i int) {
 	r := &Route{
 		Service: c.service, Index: i, Name: f.Name, Template: f.Path,
 		Methods: slices.Clone(f.Methods), Action: f.Action,
-		Public: f.Access == "public", Login: f.Purpose == "login", resourceType: "route",
+		Public: f.Access == "public", resourceType: "route",
 	}
 	c.service.Routes[i] = r
 	if f.Access != "" && f.Access != "public" {

@@ -108,7 +108,7 @@ func TestOptionsInRoutes(t *testing.T) {
 		"/p/a/b%2fc/d%20e": "s /P/{id}/{rest...} id=a rest=b%2Fc/d e", // a kept slash never equals a real one
 		"/q/":              "s /Q",
 		"/%51":             "s /Q",
-		"/q;v=1":           "no_route",
+		"/q;v=1":           "path_ambiguous",
 		"/p/a;v=1":         "s /P/{id} id=a;v=1",
 		"/p/a%2f../b":      "path_ambiguous",
 	} {

@@ -36,8 +36,6 @@ type Route struct {
 	Methods []string
 	// Public is set for routes that need neither identity nor policy.
 	Public bool
-	// Login is set for routes where credentials are tried.
-	Login bool
 	// Action is the declared action; "" takes the method.
 	Action string
 
@@ -60,6 +58,8 @@ type Match struct {
 	// Reason says why there is no route; "" when there is one. Status is 0 or the status to answer with.
 	Reason verdict.Reason
 	Status int
+	// Template is that of the path when Reason is method_not_allowed: the path may hold what no record shows.
+	Template string
 	// Allow lists the path's methods, sorted, when Reason is method_not_allowed (RFC 9110, section 15.5.6).
 	Allow []string
 }

@@ -111,8 +111,32 @@ func TestMostSpecificRoute(t *testing.T) {
 		}
 	}
 	m := tab.Match(&request.Request{Method: "PATCH", Host: "h", Target: "/a/b/c"})
-	if diff := cmp.Diff([]string{"GET", "POST"}, m.Allow); diff != "" || m.Service == nil || m.Reason.Status() != 405 {
+	if diff := cmp.Diff([]string{"GET", "POST"}, m.Allow); diff != "" || m.Service == nil || m.Reason.Status() != 405 || m.Template != "/a/{x}/c" {
 		t.Errorf("405 of %+v: allow %s", m, diff)
+	}
+}
+
+// TestKeptParameters: servers that ignore parameters take /admin;x for /admin, so it is not for the wider template.
+func TestKeptParameters(t *testing.T) {
+	kept := service("s", []string{"h"}, "GET /admin", "GET /admin/{x}", "GET /cars;v=1/all", "GET /cars/all", "GET /{name}", "GET /{name}/{x}", "GET /f/{rest...}")
+	kept.Path.Parameters = "keep"
+	tab := table(t, compiled(t, "b", kept))
+	for target, want := range map[string]string{
+		"/admin":         "s /admin",
+		"/admin;x":       "path_ambiguous",
+		"/admin%3bx":     "path_ambiguous",
+		"/%61dmin;x":     "path_ambiguous",
+		"/admin;x/7":     "path_ambiguous",
+		"/admin/7;x":     "s /admin/{x} x=7;x",
+		"/adm;in":        "s /{name} name=adm;in",
+		"/cars;v=1/all":  "s /cars;v=1/all",
+		"/cars;v=1/some": "path_ambiguous",
+		"/vans;v=1/some": "s /{name}/{x} name=vans;v=1 x=some",
+		"/f/a;x/b":       "s /f/{rest...} rest=a;x/b",
+	} {
+		if got := outcome(tab.Match(get("h", target))); got != want {
+			t.Errorf("%s: got %q, want %q", target, got, want)
+		}
 	}
 }
 

@@ -179,7 +179,7 @@ func (s *Service) find(method string, m *Match) {
 	default:
 		r := l.route(method)
 		if r == nil {
-			m.Reason, m.Allow = verdict.RouteMethod, l.allow
+			m.Reason, m.Allow, m.Template = verdict.RouteMethod, l.allow, l.routes[0].Template
 			return
 		}
 		m.Route = r

@@ -81,8 +81,8 @@ type search struct {
 }
 
 // find returns the leaf of the most specific template that matches the path from begin on: from the left, a literal
-// before {name} before {name...}. A segment that is a literal only after decoding reserved characters is ambiguous:
-// some servers would take it for the literal and some would not.
+// before {name} before {name...}. A segment that is a literal only after decoding reserved characters, or without its
+// parameters, is ambiguous: some servers would take it for the literal and some would not.
 func (s *search) find(n *node, begin int) *leaf {
 	if begin > len(s.path) {
 		return n.end
@@ -101,6 +101,10 @@ func (s *search) find(n *node, begin int) *leaf {
 			return l
 		}
 	}
+	if stem, more := cutParameters(text); more && n.literals[decode(stem)] != nil {
+		s.ambiguous = true
+		return nil
+	}
 	if text == "" {
 		return nil
 	}
@@ -117,6 +121,18 @@ func (s *search) find(n *node, begin int) *leaf {
 		return n.rest
 	}
 	return nil
+}
+
+// cutParameters returns a segment without its parameters, and whether it has any.
+func cutParameters(segment string) (stem string, found bool) {
+	end := strings.IndexByte(segment, ';')
+	if escaped := strings.Index(segment, "%3B"); escaped >= 0 && (end < 0 || escaped < end) {
+		end = escaped
+	}
+	if end < 0 {
+		return segment, false
+	}
+	return segment[:end], true
 }
 
 func (s *search) push(p span) {

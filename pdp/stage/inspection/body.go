@@ -16,19 +16,22 @@ import (
 // is refused body_partial where the rule has a max. A gateway that forwards no bodies and shows no length, as over
 // HTTP/2, hides that there is one: forward bodies where max matters.
 type bodyRule struct {
-	max   int64    // 0 for any size
+	max   int64    // anySize for no bound
 	types []string // lower-case media types; empty for any
 }
+
+// anySize stands for no max: one of 0 refuses every body.
+const anySize = -1
 
 // checkBody reports what is wrong with a body declaration.
 func checkBody(b *format.Body, at string, report func(yamlPath, message string)) {
 	if b == nil {
 		return
 	}
-	if b.Max < 0 {
+	if b.Max != nil && *b.Max < 0 {
 		report(at+".max", "must not be negative")
 	}
-	if b.Max == 0 && len(b.Types) == 0 {
+	if b.Max == nil && len(b.Types) == 0 {
 		report(at, "needs max or types")
 	}
 	for _, t := range b.Types {
@@ -54,13 +57,13 @@ func newBodyRule(own, defaults *format.Body) *bodyRule {
 	if own == nil && defaults == nil {
 		return nil
 	}
-	r := &bodyRule{}
+	r := &bodyRule{max: anySize}
 	for _, b := range []*format.Body{defaults, own} {
 		if b == nil {
 			continue
 		}
-		if b.Max > 0 {
-			r.max = int64(b.Max)
+		if b.Max != nil {
+			r.max = int64(*b.Max)
 		}
 		if len(b.Types) > 0 {
 			r.types = nil
@@ -77,7 +80,7 @@ func (r *bodyRule) declared(q *request.Request) verdict.Reason {
 	if r == nil {
 		return ""
 	}
-	if size, _ := bodySize(q); r.max > 0 && size > r.max {
+	if size, _ := bodySize(q); r.max != anySize && size > r.max {
 		return verdict.BodyTooLarge
 	}
 	for i := range q.Header {
@@ -97,9 +100,9 @@ func (r *bodyRule) check(q *request.Request) verdict.Reason {
 	size, known := bodySize(q)
 	present := !known || size > 0
 	switch {
-	case r.max > 0 && size > r.max:
+	case r.max != anySize && size > r.max:
 		return verdict.BodyTooLarge
-	case r.max > 0 && !known:
+	case r.max != anySize && !known:
 		return verdict.BodyPartial
 	case len(r.types) == 0:
 		return ""

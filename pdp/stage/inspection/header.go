@@ -12,10 +12,10 @@ import (
 // errPart is reported when a service holds nothing that this stage compiled.
 var errPart = errors.New("inspection: no compiled part for the route")
 
-// encrypted reports whether the client's connection to the gateway is known to use TLS: by its scheme, or by what
-// only a handshake yields.
+// encrypted reports whether the client's connection is known to use TLS: by its scheme or, where the gateway tells none,
+// by what only a handshake yields. Behind a proxy the handshake may be that proxy's own, so it does not raise http.
 func encrypted(r *request.Request) bool {
-	return r.Scheme == "https" || r.SNI != "" || r.Certificate != nil
+	return r.Scheme == "https" || r.Scheme == "" && (r.SNI != "" || r.Certificate != nil)
 }
 
 // header checks bounds, spelling and single fields, in this order, so that a hostile header is not read further

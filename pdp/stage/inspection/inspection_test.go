@@ -57,6 +57,7 @@ func TestTransport(t *testing.T) {
 		{"server name", request.Request{SNI: "h"}, ""},
 		{"certificate", request.Request{Certificate: &request.Certificate{}}, ""},
 		{"http", request.Request{Scheme: "http"}, verdict.PlainText},
+		{"http behind a proxy that speaks TLS", request.Request{Scheme: "http", SNI: "h", Certificate: &request.Certificate{}}, verdict.PlainText},
 		{"unknown", request.Request{}, verdict.PlainText},
 		{"other", request.Request{Scheme: "HTTPS "}, verdict.PlainText},
 		{"claimed in a header", request.Request{Scheme: "http", Header: fields("x-forwarded-proto: https")}, verdict.PlainText},
@@ -170,8 +171,9 @@ func TestOperation(t *testing.T) {
 func TestBody(t *testing.T) {
 	i := New()
 	sized := &bodyRule{max: 10}
-	typed := &bodyRule{types: []string{"application/json", "application/grpc"}}
-	proto := &bodyRule{types: []string{"application/grpc+proto"}}
+	typed := &bodyRule{max: anySize, types: []string{"application/json", "application/grpc"}}
+	none := &bodyRule{}
+	proto := &bodyRule{max: anySize, types: []string{"application/grpc+proto"}}
 	tests := []struct {
 		name          string
 		rule          *bodyRule
@@ -216,8 +218,11 @@ func TestBody(t *testing.T) {
 		{"gRPC-Web", typed, "POST", request.Body{Size: 1}, []string{"content-type: application/grpc-web"}, "", verdict.BodyType},
 		{"gRPC format declared", proto, "POST", request.Body{Size: 1}, []string{"content-type: application/grpc+proto"}, "", ""},
 		{"gRPC format declared, other", proto, "POST", request.Body{Size: 1}, []string{"content-type: application/grpc+json"}, "", verdict.BodyType},
-		{"any type, but one", &bodyRule{types: []string{"*/*"}}, "POST", request.Body{Size: 1}, []string{"content-type: a/b"}, "", ""},
-		{"any type, none sent", &bodyRule{types: []string{"*/*"}}, "POST", request.Body{Size: 1}, nil, "", verdict.BodyType},
+		{"no body, none sent", none, "POST", request.Body{}, []string{"content-length: 0"}, "", ""},
+		{"no body, one sent", none, "POST", request.Body{Size: 1}, nil, verdict.BodyTooLarge, verdict.BodyTooLarge},
+		{"no body, one of unknown size", none, "POST", request.Body{Size: -1}, nil, "", verdict.BodyPartial},
+		{"any type, but one", &bodyRule{max: anySize, types: []string{"*/*"}}, "POST", request.Body{Size: 1}, []string{"content-type: a/b"}, "", ""},
+		{"any type, none sent", &bodyRule{max: anySize, types: []string{"*/*"}}, "POST", request.Body{Size: 1}, nil, "", verdict.BodyType},
 	}
 	for _, tt := range tests {
 		r := &request.Request{Scheme: "https", Method: tt.method, Body: tt.body, Header: fields(tt.lines...)}
@@ -234,14 +239,14 @@ func TestCompile(t *testing.T) {
 	i := New()
 	s := &format.Service{
 		Name: "s", File: &format.File{Path: "f"},
-		Defaults: format.Defaults{Body: &format.Body{Max: 10, Types: []string{"Application/JSON"}}},
-		Routes:   []format.Route{{}, {Body: &format.Body{Max: 20}}, {Body: &format.Body{Types: []string{"*/*"}}}},
+		Defaults: format.Defaults{Body: &format.Body{Max: new(format.Size(10)), Types: []string{"Application/JSON"}}},
+		Routes:   []format.Route{{}, {Body: &format.Body{Max: new(format.Size(20))}}, {Body: &format.Body{Types: []string{"*/*"}}}, {Body: &format.Body{Max: new(format.Size)}}},
 	}
 	compiled, problems := i.Compile(&format.Bundle{}, s)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	want := []bodyRule{{10, []string{"application/json"}}, {20, []string{"application/json"}}, {10, []string{"*/*"}}}
+	want := []bodyRule{{10, []string{"application/json"}}, {20, []string{"application/json"}}, {10, []string{"*/*"}}, {0, []string{"application/json"}}}
 	for n, w := range want {
 		if got := compiled.(*part).bodies[n]; got.max != w.max || len(got.types) != 1 || got.types[0] != w.types[0] {
 			t.Errorf("route %d: got %+v, want %+v", n, got, w)
@@ -252,7 +257,7 @@ func TestCompile(t *testing.T) {
 		t.Errorf("without declarations: %+v %v", p, problems)
 	}
 	for message, b := range map[string]*format.Body{
-		"negative":         {Max: -1},
+		"negative":         {Max: new(format.Size(-1))},
 		"needs max":        {},
 		"is no media type": {Types: []string{"json"}},
 		"is no media":      {Types: []string{"a/b; c=d"}},

@@ -97,16 +97,17 @@ func (c *compiler) header(name string, source format.Attribute, params []string)
 
 // refuseName says why a header cannot be set; "" when it can.
 func refuseName(name string) string {
+	alias := folded(name)
 	switch {
 	case !isToken(name) || len(name) >= maxName:
 		return "is no header name in lower case"
-	case slices.Contains(framing, name):
+	case slices.Contains(framing, alias) || strings.HasPrefix(alias, "proxy-"):
 		return name + " steers the connection and cannot be set"
-	case strings.HasPrefix(name, "x-envoy-"):
+	case strings.HasPrefix(alias, "x-envoy-"):
 		return "names that begin with x-envoy- belong to the gateway"
-	case folded(name) == DecisionHeader:
+	case alias == DecisionHeader:
 		return name + " is set to the decision's id always"
-	case slices.ContainsFunc(alwaysRemoved, func(n string) bool { return n == folded(name) }):
+	case slices.Contains(alwaysRemoved, alias):
 		return name + " is removed from every request and cannot be set"
 	}
 	return ""
@@ -117,7 +118,7 @@ func (c *compiler) remove(written string) {
 	switch {
 	case !isToken(name) || len(name) >= maxName:
 		c.problem(at, "an entry is no header name")
-	case slices.Contains(framing, name):
+	case slices.Contains(framing, folded(name)):
 		c.problem(at, name+" steers the connection and cannot be removed")
 	case name == DecisionHeader || slices.ContainsFunc(c.part.headers, func(h header) bool { return folded(h.name) == folded(name) }):
 		c.problem(at, name+" is set and cannot be removed as well")

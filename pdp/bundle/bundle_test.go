@@ -231,3 +231,41 @@ func ExampleBuild() {
 	//     2 | nme: acme
 	//       | ^
 }
+
+// costs is a compiler that keeps the largest cost that the first policy may have.
+type costs struct{ echo }
+
+func (costs) Compile(_ *format.Bundle, s *format.Service) (any, format.Problems) {
+	if s.Policies[0].MaxCost == nil {
+		return nil, nil
+	}
+	return time.Duration(*s.Policies[0].MaxCost), nil
+}
+
+// TestMaxCostReachesTheStage tells a bound of nothing from none.
+func TestMaxCostReachesTheStage(t *testing.T) {
+	for text, want := range map[string]any{"": nil, "    max_cost: 3ms\n": 3 * time.Millisecond, "    max_cost: 0ms\n": time.Duration(0)} {
+		s, problems := Build(sample(t, map[string][]string{"services/orders/service.yaml": {"    token_roles:", text + "    token_roles:"}}), options(costs{}))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		for _, service := range s.Services {
+			if diff := cmp.Diff(want, service.Parts["echo"]); diff != "" {
+				t.Errorf("%q (-want +got):\n%s", text, diff)
+			}
+		}
+	}
+}
+
+// TestProblemsAreBounded: what is reported has to fit a line of the log, however much is wrong.
+func TestProblemsAreBounded(t *testing.T) {
+	contents := sample(t, nil)
+	const wrong = 5000
+	for i := range wrong {
+		contents[fmt.Sprintf("shared/%d.txt", i)] = nil
+	}
+	_, problems := Build(contents, options(echo{}))
+	if len(problems) != maxProblems+1 || problems[maxProblems].Error() != fmt.Sprintf("and %d more", wrong-maxProblems) {
+		t.Errorf("%d problems, the last one: %v", len(problems), problems[len(problems)-1])
+	}
+}

@@ -41,7 +41,8 @@ bundle.yaml:20:51: "User-Agent" is no lower-case header name
 bundle.yaml:20:72: an empty name`},
 	// files
 	{name: "unknown file", file: "notes.txt", edit: []string{"", "x"}, want: `notes.txt: this version does not know such a file at this place`},
-	{name: "backup of a rule file", file: "services/orders/policy.csv~", edit: []string{"", "x"}, want: `"services/orders/policy.csv~": a path in a bundle is made of letters, digits, dots, hyphens and underscores`},
+	{name: "backup of a rule file", file: "services/orders/policy.csv~", edit: []string{"", "x"}, want: `"services/orders/policy.csv~": a path in a bundle is made of letters, digits, dots, hyphens and underscores (an editor's copy? remove it)`},
+	{name: "what a patch left", file: "services/orders/policy.csv.orig", edit: []string{"", "x"}, want: `policy.csv.orig: this version does not know such a file at this place (an editor's copy? remove it)`},
 	{name: "file deeper than the format has", file: "services/orders/more/x.csv", edit: []string{"", "x"}, want: `more/x.csv: this version does not know such a file at this place`},
 	{name: "service without service.yaml", file: "services/empty/policy.csv", edit: []string{"", "p, a\n"}, want: `services/empty: a service needs a service.yaml here`},
 	{name: "unreferenced rules", file: "services/orders/old.csv", edit: []string{"", "p, a\n"}, want: `old.csv: nothing in the bundle refers to this file`},
@@ -98,6 +99,9 @@ service.yaml:21:52: a cost is from 1 to 1000000000`},
 	{name: "gate and subject", edit: []string{"count: allowed, ", "at: gate, "}, want: `service.yaml:20:48: "subject.key" cannot be used: a limit at the gate is taken before the subject is known`},
 	{name: "limit's parameter that a route lacks", edit: []string{"limits: [per-subject]}", "limits: [per-order]}", "limits: [logins]}", "limits: [logins, per-order]}"}, want: `service.yaml:21:34: on the route "log-in": unknown attribute "params.id": the path has no parameter {id}; say missing: skip, or do not use the limit there`},
 	{name: "limit's missing", edit: []string{"by: [params.id]", "by: [{attr: params.id, missing: '-'}]"}, want: `service.yaml:21:52: missing is deny, skip or share, not "-"`},
+	{name: "limit's burst of zero", edit: []string{"cost: request.size", "cost: request.size, burst: 0"}, want: `service.yaml:21:66: burst is 1 or more; leave it out for the default`},
+	{name: "limit's burst of minus zero", edit: []string{"cost: request.size", "cost: request.size, burst: -0"}, want: `service.yaml:21:66: burst is 1 or more; leave it out for the default`},
+	{name: "login without a limit", edit: []string{"limits: [logins]}", "limits: []}", "defaults: {limits: [per-address, everyone], ", "defaults: {"}, want: `service.yaml:25:83: credentials are tried here: a login needs a limit`},
 	{name: "same", edit: []string{"same: [subject.tenant, params.tenant]", "same: [params.tenat]"}, want: `service.yaml:33:5: same compares two attributes or more
 service.yaml:33:12: unknown attribute "params.tenat": the path has no parameter {tenat}`},
 	{name: "resource", edit: []string{"{type: order, id: params.id, properties: {tenant: params.tenant}}", "{id: params.oid, properties: {tenant: subject.tenant, self: resource.id, all: request}}"}, want: `service.yaml:32:5: a resource needs a type
@@ -114,11 +118,10 @@ service.yaml:29:15: "post" is no method; methods are upper case`},
 bundle.yaml:15:14: "kind: api_key" is part of the format, but this version does not enforce it; remove it`},
 	{name: "introspection and discovery", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: introspection, ", "jwks: {file: keys/corp.jwks.json}", "jwks: {discovery: true}"}, want: `bundle.yaml:9:12: "discovery" is part of the format, but this version does not enforce it; remove it
 bundle.yaml:15:14: "kind: introspection" is part of the format, but this version does not enforce it; remove it`},
-	{name: "keys not enforced", edit: []string{"defaults:", "cors: {origins: [https://app.example.com]}\ncandidate: {rules: [policy.next.csv]}\nobserve: []\ndefaults:", "    token_roles:", "    max_cost: 1ms\n    token_roles:", "    scopes:", "    assurance: {acr: [\"urn:example:mfa\"], max_age: 10min}\n    scopes:"}, want: `service.yaml:13:5: "max_cost" is part of the format, but this version does not enforce it; remove it
-service.yaml:18:1: "cors" is part of the format, but this version does not enforce it; remove it
-service.yaml:19:1: "candidate" is part of the format, but this version does not enforce it; remove it
-service.yaml:20:1: "observe" is part of the format, but this version does not enforce it; remove it
-service.yaml:35:5: "assurance" is part of the format, but this version does not enforce it; remove it`},
+	{name: "keys not enforced", edit: []string{"defaults:", "cors: {origins: [https://app.example.com]}\ncandidate: {rules: [policy.next.csv]}\nobserve: []\ndefaults:", "    scopes:", "    assurance: {acr: [\"urn:example:mfa\"], max_age: 10min}\n    scopes:"}, want: `service.yaml:17:1: "cors" is part of the format, but this version does not enforce it; remove it
+service.yaml:18:1: "candidate" is part of the format, but this version does not enforce it; remove it
+service.yaml:19:1: "observe" is part of the format, but this version does not enforce it; remove it
+service.yaml:34:5: "assurance" is part of the format, but this version does not enforce it; remove it`},
 	{name: "limits not enforced", edit: []string{"algorithm: gcra", "algorithm: sliding_log, distinct: params.id, when: {a: b}, lease: 5, by_class: {of: subject.roles, first_of: [{gold: 1000/min}], otherwise: 100/min}"}, want: `service.yaml:22:27: "algorithm: sliding_log" is part of the format, but this version does not enforce it; remove it
 service.yaml:22:51: "distinct" is part of the format, but this version does not enforce it; remove it
 service.yaml:22:72: "when" is part of the format, but this version does not enforce it; remove it

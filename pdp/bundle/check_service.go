@@ -165,6 +165,9 @@ func (c *checker) route(p part, s *format.Service, r *format.Route) {
 			c.limitOn(part{c.bundle.File, "$.limit_definitions." + name, ""}, l, s, r)
 		}
 	}
+	if r.Purpose == "login" && len(s.Defaults.Limits)+len(r.Limits) == 0 {
+		c.add(p, ".purpose", "credentials are tried here: a login needs a limit")
+	}
 	if len(r.Same) == 1 {
 		c.add(p, ".same", "same compares two attributes or more")
 	}

@@ -54,10 +54,10 @@ func (t *tree) walk(root *os.Root, directory string, hash io.Writer) error {
 	}
 	for _, entry := range entries {
 		name := path.Join(directory, entry.Name())
+		target := ""
 		if entry.Type()&fs.ModeSymlink != 0 {
 			// Links that begin with a dot count too: a volume is swapped by such a one.
-			target, err := root.Readlink(name)
-			if err != nil {
+			if target, err = root.Readlink(name); err != nil {
 				return fmt.Errorf("%w: read the link %q: %w", ErrRead, name, reason(err))
 			}
 			_, _ = fmt.Fprintf(hash, "%q -> %q\n", name, target)
@@ -65,7 +65,14 @@ func (t *tree) walk(root *os.Root, directory string, hash io.Writer) error {
 		if left(entry.Name()) {
 			continue
 		}
-		if err := t.add(root, name, hash); err != nil {
+		info, err := root.Stat(name)
+		switch {
+		case err != nil && target != "":
+			return fmt.Errorf("%w: the link %q to %q, which must be relative and lead to a file of the bundle: %w", ErrRead, name, target, reason(err))
+		case err != nil:
+			return fmt.Errorf("%w: %q: %w", ErrRead, name, reason(err))
+		}
+		if err := t.add(root, name, info, hash); err != nil {
 			return err
 		}
 	}
@@ -77,11 +84,7 @@ func left(name string) bool {
 	return strings.HasPrefix(name, ".") || name == "README.md" || name == "LICENSE"
 }
 
-func (t *tree) add(root *os.Root, name string, hash io.Writer) error {
-	info, err := root.Stat(name)
-	if err != nil {
-		return fmt.Errorf("%w: %q: %w", ErrRead, name, reason(err))
-	}
+func (t *tree) add(root *os.Root, name string, info fs.FileInfo, hash io.Writer) error {
 	_, _ = fmt.Fprintf(hash, "%q %v %d %d\n", name, info.Mode(), info.Size(), info.ModTime().UnixNano())
 	if info.ModTime().After(t.newest) {
 		t.newest = info.ModTime()

@@ -54,16 +54,16 @@ func TestRead(t *testing.T) {
 		}, "a.csv b/c.csv d.csv e/f.csv"},
 		{"a link out", func(t *testing.T, dir string) {
 			must(t, os.Symlink(filepath.Join(outside, "secret.csv"), filepath.Join(dir, "x.csv")))
-		}, `"x.csv": path escapes from parent`},
+		}, `secret.csv", which must be relative and lead to a file of the bundle: path escapes from parent`},
 		{"a relative link out", func(t *testing.T, dir string) {
 			must(t, os.Symlink("../../../../../../../../etc/hostname", filepath.Join(dir, "b", "x.csv")))
-		}, `"b/x.csv": path escapes from parent`},
+		}, `the link "b/x.csv" to "../../../../../../../../etc/hostname", which must be relative and lead to a file of the bundle: path escapes from parent`},
 		{"a directory out", func(t *testing.T, dir string) {
 			must(t, os.Symlink(outside, filepath.Join(dir, "x")))
-		}, `"x": path escapes from parent`},
+		}, `path escapes from parent`},
 		{"a link to nothing", func(t *testing.T, dir string) {
 			must(t, os.Symlink("nothing", filepath.Join(dir, "x.csv")))
-		}, `"x.csv": no such file or directory`},
+		}, `the link "x.csv" to "nothing", which must be relative and lead to a file of the bundle: no such file or directory`},
 		{"a circle", func(t *testing.T, dir string) {
 			must(t, os.Symlink(".", filepath.Join(dir, "b", "x")))
 		}, `deeper than 8 or more than 2000 directories`},

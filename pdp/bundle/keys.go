@@ -16,6 +16,8 @@ type key struct {
 	by string
 	// values are all values that the key can have, nil for any; later are those of them that are not enforced yet.
 	values, later []string
+	// positive keys have no zero: it would read as if the key were left out.
+	positive bool
 }
 
 const (
@@ -98,7 +100,7 @@ var serviceKeys = map[string]key{
 	"routes.[].path":                          {by: byRoute},
 	"routes.[].methods":                       {by: byRoute},
 	"routes.[].access":                        {by: byRoute, values: []string{"public"}},
-	"routes.[].purpose":                       {by: byRoute, values: []string{"login"}},
+	"routes.[].purpose":                       {by: byBundle, values: []string{"login"}},
 	"routes.[].action":                        {by: byRoute},
 	"routes.[].resource":                      {by: byBundle},
 	"routes.[].resource.type":                 {by: byBundle},
@@ -142,13 +144,13 @@ var policyKeys = map[string]key{
 	"token_roles.from":     {by: byPolicy},
 	"token_roles.relation": {by: byPolicy},
 	"token_roles.domain":   {by: byPolicy},
-	"max_cost":             {by: notYet},
+	"max_cost":             {by: byPolicy},
 }
 
 // limitKeys are the keys of a limit definition.
 var limitKeys = map[string]key{
 	"rate":                   {by: byLimits},
-	"burst":                  {by: byLimits},
+	"burst":                  {by: byLimits, positive: true},
 	"algorithm":              {by: byLimits, values: []string{"gcra", "fixed_window", "sliding_window", "sliding_log", "quota"}, later: []string{"fixed_window", "sliding_window", "sliding_log", "quota"}},
 	"by":                     {by: byLimits},
 	"by.[].attr":             {by: byLimits},
@@ -227,6 +229,8 @@ func checkKeys(file *format.File, keys map[string]key) format.Problems {
 		case k.values != nil && !slices.Contains(k.values, text):
 			p := file.ProblemAt(at.Line, at.Column, fmt.Sprintf("%s is %s, not %q", name, oneOf(k.values), text))
 			problems = append(problems, p)
+		case k.positive && strings.Trim(text, "-0") == "":
+			problems = append(problems, file.ProblemAt(at.Line, at.Column, name+" is 1 or more; leave it out for the default"))
 		}
 	})
 	return problems

@@ -23,6 +23,9 @@ var (
 	requiresPattern = regexp.MustCompile(`^([1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})$`)
 )
 
+// leftover matches what editors and patches leave behind. It is refused like every other unknown file, but says more.
+var leftover = regexp.MustCompile(`(~|#|\.(bak|new|old|orig|rej|save|swo|swp|tmp))$|(^|/)4913$`)
+
 const nameRule = "a name is 1 to 63 lower-case letters, digits and hyphens, and begins with a letter or digit"
 
 // parse decodes a bundle's files and refuses keys, values and files that this version does not know or enforce. The
@@ -65,7 +68,11 @@ func parse(contents map[string][]byte) (*format.Bundle, format.Problems) {
 func checkPlaces(files *format.Files) format.Problems {
 	var problems format.Problems
 	whole := func(name, message string) {
-		problems = append(problems, format.Problem{Position: format.Position{File: name}, Message: message})
+		problem := format.Problem{Position: format.Position{File: name}, Message: message}
+		if leftover.MatchString(strings.Trim(name, `"`)) {
+			problem.Hint = "an editor's copy? remove it"
+		}
+		problems = append(problems, problem)
 	}
 	services := map[string]bool{}
 	for _, name := range files.Paths() {
@@ -114,14 +121,21 @@ func checkVersion(b *format.Bundle) format.Problems {
 	return problems
 }
 
-// tidy sorts the problems and drops repetitions, which several compilers may report.
+// maxProblems bounds what is reported of one bundle: nobody reads more, and a log line has to hold it.
+const maxProblems = 200
+
+// tidy sorts the problems, drops repetitions, which several compilers may report, and what is beyond the bound.
 func tidy(problems format.Problems) format.Problems {
 	slices.SortStableFunc(problems, func(a, b format.Problem) int {
 		return cmpPosition(a.Position, b.Position)
 	})
-	return slices.CompactFunc(problems, func(a, b format.Problem) bool {
+	problems = slices.CompactFunc(problems, func(a, b format.Problem) bool {
 		return a.Position == b.Position && a.Message == b.Message
 	})
+	if more := len(problems) - maxProblems; more > 0 {
+		problems = append(problems[:maxProblems:maxProblems], format.Problem{Message: fmt.Sprintf("and %d more", more)})
+	}
+	return problems
 }
 
 func cmpPosition(a, b format.Position) int {

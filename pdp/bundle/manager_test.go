@@ -400,3 +400,12 @@ func TestEditsInPlaceShow(t *testing.T) {
 	}
 	eventually(t, "the last edit serves", func() bool { return s.rules(hostA) == "p, 049" })
 }
+
+// TestConcerns: the system names what changed by the directory that is watched, which is "." for a bundle without a path.
+func TestConcerns(t *testing.T) {
+	for name, want := range map[string]bool{"./late": true, "late": true, "late/bundle.yaml": true, "./other": false, "other": false} {
+		if got := serve(t, time.Hour, "late").concerns(name); got != want {
+			t.Errorf("%q: %v, want %v", name, got, want)
+		}
+	}
+}

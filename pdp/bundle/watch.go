@@ -85,6 +85,7 @@ func settle(ctx context.Context, events <-chan fsnotify.Event) {
 // concerns reports whether a path lies in a bundle, or is a bundle's directory or the link to it. The directories
 // above are watched as well, where others have their files too.
 func (m *Manager) concerns(name string) bool {
+	name = filepath.Clean(name) // "./NAME", where the directory was given as NAME
 	for _, e := range m.entries {
 		path := filepath.Clean(e.Path)
 		if name == path || filepath.Dir(name) != filepath.Dir(path) {

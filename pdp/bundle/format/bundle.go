@@ -42,9 +42,9 @@ type Authenticator struct {
 	JWKS JWKS `yaml:"jwks"`
 	// Types are the accepted typ values; empty means at+jwt.
 	Types []string `yaml:"types"`
-	// Leeway is the tolerated clock difference; zero means 30s.
+	// Leeway is the tolerated clock difference, 30s where the key is left out.
 	Leeway Duration `yaml:"leeway"`
-	// MaxLifetime bounds exp; zero means 24h.
+	// MaxLifetime is how far exp may lie ahead, 24h where the key is left out.
 	MaxLifetime Duration `yaml:"max_lifetime"`
 	// Subject says which claims name the subject.
 	Subject SubjectClaims `yaml:"subject"`
@@ -163,8 +163,8 @@ type Policy struct {
 	Request map[string]Attribute `yaml:"request"`
 	// TokenRoles feeds the subject's roles into a role relation.
 	TokenRoles *TokenRoles `yaml:"token_roles"`
-	// MaxCost is the estimated time above which the load fails.
-	MaxCost Duration `yaml:"max_cost"`
+	// MaxCost is the estimated time of a decision above which the load fails; without it there is no bound.
+	MaxCost *Duration `yaml:"max_cost"`
 }
 
 // TokenRoles feeds an attribute's values into a role relation as roles of the subject.
@@ -204,8 +204,9 @@ type Defaults struct {
 
 // Body bounds a request body.
 type Body struct {
-	// Max is the largest size in bytes; Types lists the accepted media types, empty for any.
-	Max   Size     `yaml:"max"`
+	// Max is the largest size; 0 refuses every body, and without it there is no bound.
+	Max *Size `yaml:"max"`
+	// Types lists the accepted media types; empty for any.
 	Types []string `yaml:"types"`
 }
 

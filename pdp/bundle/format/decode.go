@@ -147,6 +147,7 @@ func (r *reader) mismatch(n *node, want string) {
 // short quotes a text for a message, cut to a length that fits one.
 func short(text string) string {
 	const longest = 60
+	text = withoutPasswords(text)
 	if runes := []rune(text); len(runes) > longest {
 		text = string(runes[:longest]) + "…"
 	}

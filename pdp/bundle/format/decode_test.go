@@ -85,7 +85,7 @@ func TestDecodeService(t *testing.T) {
 		Identity: Identity{Mode: "required", Accept: []string{"corp"}, Audiences: []string{"orders-api"}},
 		Policies: []Policy{{Name: "main", Model: "model.conf", Rules: []string{"policy.csv"},
 			Request: map[string]Attribute{"sub": {Name: "subject.key"}, "ten": {Name: "subject.tenant", Missing: &dash}}}},
-		Defaults: Defaults{Body: &Body{Max: 64 << 10, Types: []string{"application/json"}}},
+		Defaults: Defaults{Body: &Body{Max: new(Size(64 << 10)), Types: []string{"application/json"}}},
 		LimitDefinitions: map[string]Limit{
 			"per-address": {Rate: Rate{1000, time.Minute}, By: []Attribute{{Name: "client.network"}}, Cost: int64(2)},
 			"by.dots[0]":  {Rate: Rate{5, 30 * time.Second}, Cost: "request.size", Shadow: true},

@@ -32,9 +32,10 @@ type Problem struct {
 // Error returns the problem as one line, followed by the excerpt where there is one.
 func (p Problem) Error() string {
 	var b strings.Builder
-	b.WriteString(p.Position.String())
-	b.WriteString(": ")
-	b.WriteString(p.Message)
+	if place := p.Position.String(); place != "" {
+		b.WriteString(place + ": ")
+	}
+	b.WriteString(withoutPasswords(p.Message)) // it may quote what stands in the file
 	if p.Hint != "" {
 		b.WriteString(" (" + p.Hint + ")")
 	}

@@ -93,7 +93,7 @@ func (f *File) line(number int) (string, bool) {
 
 // excerpt shows the line around the column, with a caret below it. What a terminal would obey is escaped.
 func excerpt(source string, line, column int) string {
-	runes := []rune(source)
+	runes := []rune(withoutPasswords(source))
 	at := min(column-1, len(runes))
 	from := max(0, at-excerptBefore)
 	to := min(len(runes), from+excerptWidth)
@@ -115,6 +115,32 @@ func excerpt(source string, line, column int) string {
 		text.WriteString("…")
 	}
 	return margin + text.String() + "\n" + strings.Repeat(" ", len(margin)-2) + "| " + indent.String() + "^"
+}
+
+// withoutPasswords hides what may be the password of a connection string: in every word, what stands between its first
+// colon and its last at sign ("redis://user:secret@host"). The number of characters stays, so that a caret fits.
+func withoutPasswords(text string) string {
+	if !strings.ContainsRune(text, '@') {
+		return text
+	}
+	runes := []rune(text)
+	for begin := 0; begin < len(runes); begin++ {
+		end := begin
+		colon, at := -1, -1
+		for ; end < len(runes) && !unicode.IsSpace(runes[end]); end++ {
+			switch {
+			case runes[end] == ':' && colon < 0:
+				colon = end
+			case runes[end] == '@':
+				at = end
+			}
+		}
+		for i := colon + 1; colon >= 0 && i < at; i++ {
+			runes[i] = '*'
+		}
+		begin = end
+	}
+	return string(runes)
 }
 
 func visible(r rune) string {

@@ -8,7 +8,7 @@ import (
 
 // degrade answers for a shared store that failed: each limit does what it says. An enforced Deny refuses the decision,
 // and then local shares are only looked at.
-func (l *Limiter) degrade(ctx context.Context, charges []Charge, do call, cause error) Decision {
+func (l *Limiter) degrade(ctx context.Context, charges []Charge, do operation, cause error) Decision {
 	if l.onDegraded != nil {
 		l.onDegraded(cause)
 	}
@@ -31,10 +31,10 @@ func (l *Limiter) degrade(ctx context.Context, charges []Charge, do call, cause 
 	if len(shares) == 0 {
 		return d
 	}
-	if d.Unavailable {
-		do = Store.Peek
+	if d.Unavailable && do == take { // what settles is denied already, and may be of several requests
+		do = peek
 	}
-	local, err := do(l.local, ctx, shares)
+	local, err := do.on(ctx, l.local, shares)
 	if err != nil || len(local.Limits) != len(shares) {
 		return Decision{Degraded: true, Unavailable: true, Limits: d.Limits}
 	}

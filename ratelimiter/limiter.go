@@ -96,7 +96,7 @@ func (l *Limiter) Take(ctx context.Context, charges []Charge) (Decision, error) 
 			return d, nil
 		}
 	}
-	return l.ask(ctx, charges, Store.Take), nil
+	return l.ask(ctx, charges, take), nil
 }
 
 // Peek answers what Take would and charges nothing.
@@ -107,7 +107,7 @@ func (l *Limiter) Peek(ctx context.Context, charges []Charge) (Decision, error) 
 	if len(charges) == 0 {
 		return Decision{Allowed: true}, nil
 	}
-	return l.ask(ctx, charges, Store.Peek), nil
+	return l.ask(ctx, charges, peek), nil
 }
 
 // Settle charges the limits that count denials (CountDenied and CountAll; others are passed over) for a request that
@@ -149,7 +149,7 @@ func (l *Limiter) TrySettle(charges []Charge) (bool, error) {
 
 func (l *Limiter) settle(ctx context.Context, charges []Charge) {
 	if len(charges) > 0 {
-		l.ask(ctx, charges, Store.Settle)
+		l.ask(ctx, charges, settle)
 	}
 }
 
@@ -163,20 +163,37 @@ func countingDenials(charges []Charge) []Charge {
 	return due
 }
 
-// call is one method of a Store.
-type call = func(Store, context.Context, []Charge) (Decision, error)
+// operation is one method of a Store.
+type operation uint8
+
+const (
+	take operation = iota
+	settle
+	peek
+)
+
+func (o operation) on(ctx context.Context, s Store, charges []Charge) (Decision, error) {
+	switch o {
+	case take:
+		return s.Take(ctx, charges)
+	case settle:
+		return s.Settle(ctx, charges)
+	case peek:
+	}
+	return s.Peek(ctx, charges)
+}
 
 // ask puts one call to the store that is in charge.
-func (l *Limiter) ask(ctx context.Context, charges []Charge, do call) Decision {
+func (l *Limiter) ask(ctx context.Context, charges []Charge, do operation) Decision {
 	if l.shared == nil {
-		d, err := do(l.local, ctx, charges)
+		d, err := do.on(ctx, l.local, charges)
 		if err != nil {
 			return Decision{}
 		}
 		return d
 	}
 	sent := l.micros()
-	d, err := do(l.shared, ctx, charges)
+	d, err := do.on(ctx, l.shared, charges)
 	if err != nil {
 		return l.degrade(ctx, charges, do, err)
 	}

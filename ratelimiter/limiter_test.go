@@ -254,6 +254,21 @@ func TestDenyOnErrorChargesNoShare(t *testing.T) {
 	}
 }
 
+// TestSettleDuringAnOutage: a batch holds denials of several requests, and a limit that denies on errors for one of them
+// does not spare the shares of the others.
+func TestSettleDuringAnOutage(t *testing.T) {
+	b := newBench(t, nil)
+	b.shared.down = true
+	deny := charge(t, ratelimiter.Definition{Name: "login", Count: 5, OnError: ratelimiter.Deny, Counting: ratelimiter.CountDenied}, "k")
+	share := charge(t, ratelimiter.Definition{Name: "address", Count: 60, Counting: ratelimiter.CountAll}, "k")
+	if err := b.limiter.Settle(context.Background(), []ratelimiter.Charge{deny, share}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.passed(5, share); got != 0 {
+		t.Fatalf("%d passed on a share that was empty", got)
+	}
+}
+
 // While the store is away each of four replicas gives a quarter of the rate, and no burst at the start.
 func TestLocalShare(t *testing.T) {
 	b := newBench(t, func(o *ratelimiter.Options) { o.Replicas = 4 })

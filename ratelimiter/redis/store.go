@@ -84,7 +84,12 @@ func (s *Store) Health() Health { return s.breaker.look() }
 func (s *Store) Prepare(ctx context.Context) error {
 	slow := s.client.WithTimeout(dialTimeout)
 	if err := slow.ScriptLoad(ctx, scriptText).Err(); err != nil {
-		return fmt.Errorf("load the script of limits into Redis at %s: %w", s.Address(), err)
+		hint := ""
+		var slow interface{ Timeout() bool }
+		if s.client.Options().TLSConfig != nil && errors.As(err, &slow) && slow.Timeout() {
+			hint = " (a port without TLS does not answer rediss)"
+		}
+		return fmt.Errorf("load the script of limits into Redis at %s: %w%s", s.Address(), err, hint)
 	}
 	return nil
 }

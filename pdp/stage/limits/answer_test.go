@@ -123,6 +123,8 @@ func TestRefuse(t *testing.T) {
 			verdict.LimitExceeded, "long", shown{`"short";r=0;t=1, "long";r=0;t=2`, `"short";q=10;w=60, "long";q=10;w=60`, "90"}},
 		{"a part of a second is one", ratelimiter.Decision{Limits: []ratelimiter.Status{{Limit: short, Retry: time.Microsecond, More: time.Microsecond}}},
 			verdict.LimitExceeded, "short", shown{`"short";r=0;t=1`, `"short";q=10;w=60`, "1"}},
+		{"never less than one", ratelimiter.Decision{Limits: []ratelimiter.Status{{Limit: short}}},
+			verdict.LimitExceeded, "short", shown{`"short";r=0`, `"short";q=10;w=60`, "1"}},
 		{"never", ratelimiter.Decision{Limits: []ratelimiter.Status{{Limit: short, Retry: time.Hour, More: time.Second}, {Limit: long, Never: true, Remaining: 5}}},
 			verdict.LimitExceeded, "long", shown{`"short";r=0;t=1, "long";r=5`, `"short";q=10;w=60, "long";q=10;w=60`, ""}},
 		{"unavailable wins", ratelimiter.Decision{Unavailable: true, Degraded: true, Limits: []ratelimiter.Status{{Limit: short, Retry: time.Second}, {Limit: long, Unavailable: true}}},

@@ -135,10 +135,7 @@ func (c *compiler) attribute(d *definition, at, name string) {
 // route binds the limits of a route.
 func (c *compiler) route(index int) routeLimits {
 	r := &c.service.Routes[index]
-	params, err := route.Params(r.Path)
-	if err == nil && params == nil {
-		params = []string{} // none, which is not the same as unknown
-	}
+	params, _ := route.Params(r.Path) // a wrong template is reported by the route's own compiler, and takes any name here
 	var out routeLimits
 	seen := map[string]bool{}
 	for _, name := range slices.Concat(c.service.Defaults.Limits, r.Limits) {

@@ -63,6 +63,7 @@ func (*Stage) Name() string { return Name }
 
 // Gate returns the point before identity. It refuses what this process knows to have no room, without I/O, and then
 // takes the limits that are marked `at: gate`.
+// What it refuses from memory is charged nowhere: a limit that counts all decisions counts those that reach Take.
 func (s *Stage) Gate() pipeline.Stage { return gate{s} }
 
 // Take returns the point after policy. It charges all other limits of the decision together, or refuses.
@@ -159,11 +160,11 @@ func (s *Stage) Settle(c *pipeline.Case) {
 	}
 }
 
-// charged reports whether the gate charged the limit already. What it asked about stands in the explanation; limits
-// that count denials alone were only looked at there.
+// charged reports whether the gate charged the limit already. What it took stands in the explanation; limits that count
+// denials alone were only looked at there.
 func (b *binding) charged(c *pipeline.Case) bool {
 	d := b.limit.Definition()
-	return b.gate && d.Counting == ratelimiter.CountAll &&
+	return d.Counting == ratelimiter.CountAll &&
 		slices.ContainsFunc(c.Verdict.Explanation.Limits, func(l verdict.LimitState) bool { return l.Name == d.Name })
 }
 

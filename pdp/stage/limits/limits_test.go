@@ -103,6 +103,16 @@ func TestGateKnows(t *testing.T) {
 	})
 }
 
+// TestGateKnowsNoSubject: before identity nobody is taken for anonymous, whose counter may be empty.
+func TestGateKnowsNoSubject(t *testing.T) {
+	stores(t, func(t *testing.T, open func(...string) *bench) {
+		b := open("per-subject: {rate: 1/d, by: [subject.key], missing: share}")
+		b.want(b.decide(), verdict.Allowed, "")
+		b.want(b.decide(), verdict.LimitExceeded, "limits.take")
+		b.want(b.decide("user=alice"), verdict.Allowed, "")
+	})
+}
+
 // TestAtGate: such a limit is taken before identity, alone, even where this process knows nothing of it.
 func TestAtGate(t *testing.T) {
 	stores(t, func(t *testing.T, open func(...string) *bench) {
@@ -142,7 +152,7 @@ func TestShadow(t *testing.T) {
 
 func TestDryChargesNothing(t *testing.T) {
 	stores(t, func(t *testing.T, open func(...string) *bench) {
-		b := open("a: {rate: 2/d, by: [subject.key]}", "g: {rate: 5/d, by: [client.address], at: gate}")
+		b := open("a: {rate: 2/d, by: [subject.key]}", "g: {rate: 5/d, by: [client.address], at: gate}", "bad: {rate: 5/d, by: [client.address], count: denied}")
 		dry := func(headers ...string) *pipeline.Case {
 			c := b.newCase(headers...)
 			c.Request.Mode = request.Dry
@@ -155,6 +165,7 @@ func TestDryChargesNothing(t *testing.T) {
 		}
 		b.wantLeft(2, "a", "user=alice")
 		b.wantLeft(5, "g")
+		b.wantLeft(5, "bad")
 		b.decide("user=alice")
 		b.decide("user=alice")
 		b.want(dry("user=alice"), verdict.LimitExceeded, "limits.take")

@@ -51,8 +51,8 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .PHONY: run
-run: tools ## Show it at work: a real Envoy, two replicas, a real Redis, a tour of requests
-	go run ./cmd/durward demo
+run: tools build ## Show it at work: a real Envoy, two replicas, a real Redis, a tour of requests
+	build/durward demo
 
 .PHONY: build
 build: ## Build the binary into build/

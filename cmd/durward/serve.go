@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -29,7 +28,8 @@ func (c *serveCommand) Run(ctx context.Context, s streams) error {
 	configured, warnings, err := settings.Load(c.Config, os.Environ(), settings.Overrides{
 		Bundles: c.Bundle, Listen: c.Listen, Admin: c.Admin, Redis: c.Redis, ClientAddress: c.ClientAddress, Insecure: c.Insecure,
 	})
-	logger := newLogger(s, configured.Log.Level)
+	logger, flush := newLogger(s.err, configured.Log.Level)
+	defer flush()
 	for _, name := range warnings { // of settings that do not work too: they may be why
 		logger.Warn("environment variable is no setting", "name", name)
 	}
@@ -76,14 +76,6 @@ func onSecondSignal() (hurry <-chan struct{}, stop func()) {
 		signal.Stop(signals)
 		close(done)
 	}
-}
-
-func newLogger(s streams, level string) *slog.Logger {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		l = slog.LevelInfo
-	}
-	return slog.New(slog.NewJSONHandler(s.err, &slog.HandlerOptions{Level: l}))
 }
 
 // onHangup passes SIGHUP on as a wish to open the record file anew.

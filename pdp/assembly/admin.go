@@ -103,17 +103,27 @@ func answer(w http.ResponseWriter, status int, text string) {
 	_, _ = w.Write([]byte(text + "\n"))
 }
 
+// bundleView is what configz shows of a bundle.
+type bundleView struct {
+	Name     string    `json:"name"`
+	Revision string    `json:"revision"`
+	Sequence uint64    `json:"sequence"`
+	Loaded   time.Time `json:"loaded"`
+}
+
 // configz shows the settings in force, secrets masked, and the revisions of the bundles.
 func configz(o adminOptions) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		view := struct {
-			Version  Version               `json:"version"`
-			Ready    bool                  `json:"ready"`
-			Settings *settings.Settings    `json:"settings"`
-			Bundles  []pipeline.BundleInfo `json:"bundles"`
-		}{o.version, o.ready.Load(), o.settings, nil}
+			Version  Version            `json:"version"`
+			Ready    bool               `json:"ready"`
+			Settings *settings.Settings `json:"settings"`
+			Bundles  []bundleView       `json:"bundles"`
+		}{o.version, o.ready.Load(), o.settings, []bundleView{}}
 		if s := o.snapshot(); s != nil {
-			view.Bundles = s.Bundles
+			for _, b := range s.Bundles {
+				view.Bundles = append(view.Bundles, bundleView(b))
+			}
 		}
 		w.Header().Set("Content-Type", "application/json")
 		encoder := json.NewEncoder(w)

@@ -111,7 +111,7 @@ func TestAdmin(t *testing.T) {
 		t.Fatal(err)
 	}
 	if view.Version.Version != "v1" || !view.Ready || view.Settings.Budget != "200ms" || view.Settings.Redis.URL != "***" || view.Settings.Redis.Replicas != 1 ||
-		view.Settings.Metrics["max_routes"] != 200.0 || len(view.Bundles) != 1 || strings.Contains(body, "hunter2") {
+		view.Settings.Metrics["max_routes"] != 200.0 || len(view.Bundles) != 1 || view.Bundles[0]["revision"] == nil || strings.Contains(body, "hunter2") {
 		t.Errorf("/configz: %s", body)
 	}
 }

@@ -41,7 +41,9 @@ func (e *encoder) encode(entry *Entry) []byte {
 	e.text("action", e.clean(entry.Action), maxText)
 	e.object("resource", func() {
 		e.text("type", e.clean(entry.ResourceType), maxText)
-		e.text("id", e.clean(entry.ResourceID), maxText)
+		if !hiddenResource(entry) {
+			e.text("id", e.clean(entry.ResourceID), maxText)
+		}
 	})
 	e.outcome(v)
 	e.list("steps", len(entry.Steps), func(i int) {
@@ -124,6 +126,23 @@ func (e *encoder) params(entry *Entry) {
 		}
 	}
 	f.end()
+}
+
+// hiddenResource reports whether the resource's id is the value of a path parameter that the bundle does not list, and
+// so must not be shown under another name.
+func hiddenResource(entry *Entry) bool {
+	hidden := false
+	for i := range entry.Match.Params {
+		p := &entry.Match.Params[i]
+		if p.Value != entry.ResourceID || p.Value == "" {
+			continue
+		}
+		if listed(entry.Params, p.Name) {
+			return false
+		}
+		hidden = true
+	}
+	return hidden
 }
 
 // query writes the listed query parameters and notes whether there were others.
@@ -244,6 +263,10 @@ func (e *encoder) omissions(entry *Entry) {
 	if op := entry.Request.Operation; op != nil && len(op.Properties) > 0 {
 		e.comma()
 		e.quote("resource.properties", maxText)
+	}
+	if hiddenResource(entry) {
+		e.comma()
+		e.quote("resource.id", maxText)
 	}
 	if len(e.buf) == opened {
 		e.buf = e.buf[:before]

@@ -318,3 +318,25 @@ func FuzzEncode(f *testing.F) {
 		}
 	})
 }
+
+// TestResourceOfUnlistedParameter: an id that the bundle keeps out of records as a parameter is not shown as a resource.
+func TestResourceOfUnlistedParameter(t *testing.T) {
+	for _, c := range []struct {
+		id     string
+		params []string
+		shown  bool
+	}{{"unlisted-param-value", []string{"id"}, false}, {"unlisted-param-value", []string{"part"}, true}, {"7", []string{"id"}, true}, {"/orders/{id}", nil, true}} {
+		e := fullEntry()
+		e.ResourceID, e.Params = c.id, c.params
+		line := encoded(t, e)
+		if got := strings.Contains(line, `"resource":{"type":"order","id":`); got != c.shown {
+			t.Errorf("id %q, listed %v: shown %v, want %v\n%s", c.id, c.params, got, c.shown, line)
+		}
+		if got := strings.Contains(line, `"resource.id"`); got == c.shown {
+			t.Errorf("id %q, listed %v: masked says %v\n%s", c.id, c.params, got, line)
+		}
+		if !c.shown && strings.Contains(line, c.id) {
+			t.Errorf("id %q stands in the record\n%s", c.id, line)
+		}
+	}
+}

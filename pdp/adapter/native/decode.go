@@ -181,6 +181,21 @@ func announcesBody(h request.Header) bool {
 	return n > 0 && strings.Trim(length, "0") != "" || h.Count("transfer-encoding") > 0
 }
 
+// forwarded returns the header with the peer as the last hop of X-Forwarded-For: a gateway appends its peer before it
+// asks, a service does not. Without a peer the field names nobody, because its last entry may be the client's own.
+func forwarded(h request.Header, peer netip.AddrPort) request.Header {
+	out := make(request.Header, 0, len(h)+1)
+	for _, f := range h {
+		if peer.IsValid() || f.Name != "x-forwarded-for" {
+			out = append(out, f)
+		}
+	}
+	if peer.IsValid() {
+		out = append(out, request.Field{Name: "x-forwarded-for", Value: peer.Addr().String()})
+	}
+	return out
+}
+
 func (d *decoder) readConnection(in *durwardv1.HTTPRequest) {
 	r := d.request
 	if peer := in.GetPeerAddress(); peer != "" {
@@ -196,7 +211,7 @@ func (d *decoder) readConnection(in *durwardv1.HTTPRequest) {
 	}
 	// Headers name the client too, so that the rule is not even asked without the permission.
 	if d.asserts.ClientAddress {
-		r.Client = d.address.Client(r.Peer.Address, r.Header)
+		r.Client = d.address.Client(r.Peer.Address, forwarded(r.Header, r.Peer.Address))
 	}
 	der := in.GetCertificate()
 	if len(der) == 0 {

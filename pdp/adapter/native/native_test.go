@@ -282,16 +282,16 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestForwardedForOfTheUntrusted shows that a caller without the permission cannot name a client through headers either.
-func TestForwardedForOfTheUntrusted(t *testing.T) {
-	rule, err := request.ParseAddressRule("xff:1")
+// TestAddressOfTheUntrusted shows that a caller without the permission cannot name a client through headers either.
+func TestAddressOfTheUntrusted(t *testing.T) {
+	rule, err := request.ParseAddressRule("header:x-real-ip")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, trusted := range []bool{true, false} {
 		d := &decider{}
 		s := New(Options{Decider: d, Address: rule, Caller: func(context.Context) (string, Asserts, bool) { return "", Asserts{ClientAddress: trusted}, true }})
-		_, _ = s.Check(t.Context(), httpRequest(func(in *durwardv1.HTTPRequest) { in.Headers = lines("x-forwarded-for", "203.0.113.9") }))
+		_, _ = s.Check(t.Context(), httpRequest(func(in *durwardv1.HTTPRequest) { in.Headers = lines("x-real-ip", "203.0.113.9") }))
 		if got := d.last(t).Client.IsValid(); got != trusted {
 			t.Errorf("trusted %v: a client address is known: %v", trusted, got)
 		}
@@ -436,6 +436,36 @@ func TestUnknownCaller(t *testing.T) {
 	}
 	if r := d.last(t); r.Target != "" || r.Caller != "" {
 		t.Errorf("an unknown caller's words reached the engine: %+v", r)
+	}
+}
+
+// TestForwardedHops: a service does not append its peer to X-Forwarded-For before it asks, so the peer is the last hop.
+func TestForwardedHops(t *testing.T) {
+	for _, c := range []struct{ rule, peer, want string }{
+		{"peer", "198.51.100.7:1", "198.51.100.7"},
+		{"xff:1", "198.51.100.7:1", "198.51.100.7"},
+		{"xff:2", "198.51.100.7:1", "203.0.113.9"},
+		{"xff:3", "198.51.100.7:1", "192.0.2.1"},
+		{"xff:4", "198.51.100.7:1", "invalid IP"},
+		{"xff:1", "", "invalid IP"},
+		{"xff:2", "", "invalid IP"},
+	} {
+		rule, err := request.ParseAddressRule(c.rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &decider{}
+		s := New(Options{Decider: d, Address: rule, Caller: func(context.Context) (string, Asserts, bool) { return "", Asserts{ClientAddress: true}, true }})
+		_, _ = s.Check(t.Context(), httpRequest(func(in *durwardv1.HTTPRequest) {
+			in.PeerAddress, in.Headers = c.peer, lines("x-forwarded-for", "192.0.2.1, 203.0.113.9")
+		}))
+		r := d.last(t)
+		if got := r.Client.String(); got != c.want {
+			t.Errorf("%s with peer %q: client %s, want %s", c.rule, c.peer, got, c.want)
+		}
+		if value, n := r.Header.Get("x-forwarded-for"); n != 1 || value != "192.0.2.1, 203.0.113.9" {
+			t.Errorf("%s: the header became %q, %d lines", c.rule, value, n)
+		}
 	}
 }
 

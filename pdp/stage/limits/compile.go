@@ -220,14 +220,19 @@ func (c *compiler) anonymous(r *format.Route) bool {
 }
 
 // known reports whether attributes stand in the request itself, so that requests that are denied are counted as well.
+// A header or a query value alone does not do: whoever knows another's could drain that counter with requests that are
+// denied. Beside the client's address it does, because then each client has a counter of its own.
 func known(by []format.Attribute) bool {
+	chosen, addressed := false, false
 	for _, a := range by {
 		family, _, _ := strings.Cut(a.Name, ".")
 		if family != "client" && family != "request" && family != "route" {
 			return false
 		}
+		chosen = chosen || strings.HasPrefix(a.Name, "request.header.") || strings.HasPrefix(a.Name, "request.query.")
+		addressed = addressed || a.Name == "client.address" || a.Name == "client.network"
 	}
-	return true
+	return !chosen || addressed
 }
 
 // lists are the attributes that hold several values by nature.

@@ -139,6 +139,7 @@ routes:
 func TestCountByDefault(t *testing.T) {
 	for by, want := range map[string]ratelimiter.Counting{
 		"": ratelimiter.CountAll, "client.address": ratelimiter.CountAll, "client.network, route.name, request.header.x": ratelimiter.CountAll,
+		"request.header.x": ratelimiter.CountAllowed, "route.name, request.query.k": ratelimiter.CountAllowed, "client.address, request.query.k": ratelimiter.CountAll,
 		"subject.key": ratelimiter.CountAllowed, "client.address, subject.key": ratelimiter.CountAllowed, "claims.org": ratelimiter.CountAllowed,
 		"params.id": ratelimiter.CountAllowed, "action": ratelimiter.CountAllowed, "resource.id": ratelimiter.CountAllowed, "client.address, extensions.x": ratelimiter.CountAllowed,
 	} {

@@ -61,12 +61,14 @@ build: ## Build the binary into build/
 .PHONY: test
 test: tools ## Run every test, those with the real Envoy and Redis too
 	cd test/bench && go test -timeout $(TEST_TIMEOUT) ./...
-	go test -timeout $(TEST_TIMEOUT) ./...
+	go test -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v '/test/')
+	go test -timeout $(TEST_TIMEOUT) -p 1 ./test/... # one at a time: they put the machine under load
 
 .PHONY: race
 race: tools ## Run every test under the race detector (needs a C compiler)
 	cd test/bench && CGO_ENABLED=1 go test -race -timeout $(TEST_TIMEOUT) ./...
-	CGO_ENABLED=1 go test -race -timeout 30m ./...
+	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./... | grep -v '/test/')
+	CGO_ENABLED=1 go test -race -timeout 30m -p 1 ./test/...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (30s); FUZZ is a regular expression of names

@@ -323,10 +323,15 @@ func readReply(from *bufio.Reader, method string) (*reply, error) {
 		return nil, err
 	}
 	defer response.Body.Close()
+	return takeReply(response, method)
+}
+
+func takeReply(response *http.Response, method string) (*reply, error) {
 	r := &reply{status: response.StatusCode, header: response.Header, id: response.Header.Get(decisionHeader)}
 	if r.status == http.StatusSwitchingProtocols {
 		return r, nil
 	}
+	var err error
 	if r.body, err = io.ReadAll(io.LimitReader(response.Body, 1<<20)); err != nil {
 		return nil, err
 	}

@@ -3,9 +3,12 @@ package edge
 import (
 	"bufio"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -291,6 +294,104 @@ func TestTLSRequired(t *testing.T) {
 			t.Errorf("record %s", found.Line)
 		}
 	})
+}
+
+// TestServerName sends a server name that is no text, which Envoy hands on as it came: the answer is a denial, and not an
+// error of the gateway's question, which gateways that fail open would let pass. watch looks at ext_authz.error.
+func TestServerName(t *testing.T) {
+	t.Parallel()
+	e := common.watch(t)
+	for _, door := range []string{edgeDoor, joinedDoor} {
+		for name, server := range map[string]string{"no UTF-8": "edge\xff\xfe.example.com", "a cut letter": "edge.example.co\xc3", "half a pair": "\xed\xa0\x80.example.com"} {
+			conn, err := dial(soon(t), e.doors[door], true, e.unchecked(server))
+			if err != nil {
+				t.Fatalf("%s through %s: %v", name, door, err)
+			}
+			if _, err := io.WriteString(conn, request("GET", "edge.example.com", "/public/x")); err != nil {
+				t.Fatal(err)
+			}
+			got, err := readReply(bufio.NewReader(conn), "GET")
+			_ = conn.Close()
+			if err != nil {
+				t.Fatalf("%s through %s: %v", name, door, err)
+			}
+			if got.id != "" {
+				e.decided.Add(1)
+			}
+			e.denied(t, got, 400, "malformed_request", "invalid_request")
+		}
+	}
+}
+
+// unchecked says a server name that no certificate can hold, and checks the gateway's certificate by its real one.
+func (e *edge) unchecked(server string) *tls.Config {
+	return &tls.Config{
+		ServerName: server, MinVersion: tls.VersionTLS12,
+		InsecureSkipVerify: true, // VerifyConnection does it
+		VerifyConnection: func(s tls.ConnectionState) error {
+			_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: "edge.example.com", Roots: e.Authority.Pool()})
+			return err
+		},
+	}
+}
+
+// TestHiddenBytes sends a path over HTTP/2 whose byte beyond UTF-8 Envoy shows as "!", in the lines of header_map alone
+// as it is, and would hand to the API as it is.
+func TestHiddenBytes(t *testing.T) {
+	t.Parallel()
+	e := common.watch(t)
+	for door, reason := range map[string]string{
+		rawJoinedDoor: "path_ambiguous",
+		rawDoor:       "malformed_request", // the message holds two paths
+	} {
+		agent := fmt.Sprintf("hidden-bytes-%d.", e.number())
+		sound := e.overHTTP2(t, door, "/public/x/y", agent)
+		e.allowed(t, sound)
+		if seen := e.arrivedAs(agent); len(seen) != 1 {
+			t.Errorf("%s: %q reached the API, want one request", door, seen)
+		}
+		e.denied(t, e.overHTTP2(t, door, "/public/x/..\xff/y", agent), 400, reason, "invalid_request")
+		if seen := e.arrivedAs(agent); len(seen) != 1 {
+			t.Errorf("%s: %q reached the API", door, seen)
+		}
+	}
+}
+
+// arrivedAs returns the targets of the requests of a user agent that reached the API.
+func (e *edge) arrivedAs(agent string) (targets []string) {
+	for _, seen := range e.API.Requests() {
+		if seen.Header.Get("user-agent") == agent {
+			targets = append(targets, seen.Target)
+		}
+	}
+	return targets
+}
+
+// overHTTP2 sends a target as it is.
+func (e *edge) overHTTP2(t *testing.T, door, target, agent string) *reply {
+	t.Helper()
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: e.Authority.Pool(), ServerName: "edge.example.com", MinVersion: tls.VersionTLS12}}
+	defer transport.CloseIdleConnections()
+	r := (&http.Request{
+		Method: http.MethodGet, Host: "edge.example.com", Header: http.Header{"User-Agent": {agent}},
+		URL: &url.URL{Scheme: "https", Host: e.doors[door], Opaque: target}, // an opaque URL is sent unescaped
+	}).WithContext(soon(t))
+	response, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatalf("%s: %q: %v", door, target, err)
+	}
+	defer response.Body.Close()
+	if response.ProtoMajor != 2 {
+		t.Fatalf("%s answers over %s", door, response.Proto)
+	}
+	got, err := takeReply(response, http.MethodGet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.id != "" {
+		e.decided.Add(1)
+	}
+	return got
 }
 
 // http2Request is a connection with prior knowledge and one request (RFC 9113), whose header is not compressed.

@@ -203,6 +203,7 @@ func TestGolden(t *testing.T) {
 func FuzzBundle(f *testing.F) {
 	contents := sample(f, nil)
 	f.Add(string(contents["bundle.yaml"]), string(contents["services/orders/service.yaml"]), "keys/corp.json")
+	f.Add("format: 1\n\tname: acme\n", "service: orders\n", "a.yaml")
 	f.Add("format: 2\nrequires: \"3.4\"\n", "service: orders\n", "tests/a.yaml")
 	f.Fuzz(func(t *testing.T, main, service, extra string) {
 		fuzzed := maps.Clone(contents)

@@ -136,6 +136,7 @@ func TestDecodeProblems(t *testing.T) {
 		{"document's end", "name: x\n...\n", `f:2:1: the mark of a document's end; a file holds one document`},
 		{"colon without a space", "record: {headers: [urn:x], query: [\"a\":b], params:[]}\n", `f:1:23: a colon without a space after it: put the text in quotes, or write the space|f:1:50: a colon without a space after it: put the text in quotes, or write the space`},
 		{"syntax", "name: [a\n", `f:1:7: not YAML: sequence end token ']' not found`},
+		{"a tab as indent", "record:\n\tparams: [id]\n", `f:2:1: not YAML: found character '\t' that cannot start any token (YAML is indented with spaces)`},
 		{"dropped by the lexer", "!!!!", `f: cannot be read as YAML to its end`},
 		{"empty", "# nothing\n", `f: the file is empty`},
 		{"only a document's start", "---\n", `f: the file is empty`},

@@ -141,7 +141,17 @@ func (r *reader) syntax(err error) {
 		r.whole("cannot be read as YAML")
 		return
 	}
-	r.token(at.GetToken(), "not YAML: "+at.GetMessage())
+	r.notYAML(at.GetToken(), at.GetMessage())
+}
+
+// notYAML reports what the parser says. It may quote a tab, the one control character that a file may hold.
+func (r *reader) notYAML(t *token.Token, message string) {
+	line, column := place(t)
+	hint := ""
+	if strings.Contains(message, "\t") {
+		message, hint = strings.ReplaceAll(message, "\t", `\t`), "YAML is indented with spaces"
+	}
+	r.place(line, column, "not YAML: "+message, hint)
 }
 
 // checkTokens refuses what the format does not use before anything recurses over it or expands it.
@@ -158,7 +168,7 @@ func (r *reader) checkTokens(tokens token.Tokens) {
 		}
 		switch t.Type {
 		case token.InvalidType:
-			r.token(t, "not YAML: "+t.Error)
+			r.notYAML(t, t.Error)
 			return
 		case token.DocumentHeaderType:
 			if content {

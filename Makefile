@@ -29,6 +29,9 @@ CONTEST      ?= .
 ROUNDS       ?= 5
 TEST_TIMEOUT ?= 15m
 
+# The packages whose tests start real servers.
+END_TO_END := /test/|/cmd/durward/demo$$
+
 MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -61,14 +64,15 @@ build: ## Build the binary into build/
 .PHONY: test
 test: tools ## Run every test, those with the real Envoy and Redis too
 	cd test/bench && go test -timeout $(TEST_TIMEOUT) ./...
-	go test -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v '/test/')
-	go test -timeout $(TEST_TIMEOUT) -p 1 ./test/... # one at a time: they put the machine under load
+	go test -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -vE '$(END_TO_END)')
+	# One at a time, because they put the machine under load; never cached, because they build the binary themselves.
+	go test -timeout $(TEST_TIMEOUT) -count=1 -p 1 $$(go list ./... | grep -E '$(END_TO_END)')
 
 .PHONY: race
 race: tools ## Run every test under the race detector (needs a C compiler)
 	cd test/bench && CGO_ENABLED=1 go test -race -timeout $(TEST_TIMEOUT) ./...
-	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./... | grep -v '/test/')
-	CGO_ENABLED=1 go test -race -timeout 30m -p 1 ./test/...
+	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./... | grep -vE '$(END_TO_END)')
+	CGO_ENABLED=1 go test -race -timeout 30m -count=1 -p 1 $$(go list ./... | grep -E '$(END_TO_END)')
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (30s); FUZZ is a regular expression of names

@@ -52,6 +52,8 @@ type Observation struct {
 	Verdict *verdict.Verdict
 	// Took is the time from the call to the verdict.
 	Took time.Duration
+	// Dry is set for a decision that was asked for without effect.
+	Dry bool
 	// Panic is set when a stage panicked and the decision was denied for it.
 	Panic bool
 }
@@ -255,6 +257,7 @@ func (e *Engine) observe(c *pipeline.Case, began time.Time, panicked bool) {
 		Caller:  c.Request.Caller,
 		Verdict: &c.Verdict,
 		Took:    e.options.Clock().Sub(began),
+		Dry:     c.Request.Mode == request.Dry,
 		Panic:   panicked,
 	}
 	if c.Match.Service != nil {

@@ -55,8 +55,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		routes:   routeLabels{enabled: configured.Routes, most: configured.MaxRoutes, known: map[string]bool{}},
-		decisions: counters("durward_decisions_total", "Decisions, by effect, reason, stage that stopped them and route (where routes are labelled).",
-			"adapter", "decision", "reason", "stage", "route"),
+		decisions: counters("durward_decisions_total", "Decisions, by effect, reason, stage that stopped them, route (where routes are labelled) and mode: enforce, or dry where nothing was charged.",
+			"adapter", "mode", "decision", "reason", "stage", "route"),
 		duration: histograms("durward_decision_duration_seconds", "Time from the request to the verdict.", "adapter"),
 		stages:   histograms("durward_stage_duration_seconds", "Time of one step of the stage table.", "stage"),
 		stageErrors: counters("durward_stage_errors_total", "Steps that could not establish their answer.",
@@ -113,7 +113,11 @@ func histograms(name, help string, labels ...string) *prometheus.HistogramVec {
 // decision counts one decision.
 func (m *metrics) decision(o pdp.Observation) {
 	effect := o.Verdict.Effect.String()
-	m.decisions.WithLabelValues(o.Adapter, effect, string(o.Verdict.Reason), o.Verdict.Stage, m.routes.label(o.Service, o.Route)).Inc()
+	mode := "enforce"
+	if o.Dry {
+		mode = "dry"
+	}
+	m.decisions.WithLabelValues(o.Adapter, mode, effect, string(o.Verdict.Reason), o.Verdict.Stage, m.routes.label(o.Service, o.Route)).Inc()
 	m.duration.WithLabelValues(o.Adapter).Observe(o.Took.Seconds())
 	if o.Verdict.Degraded {
 		m.degraded.WithLabelValues(effect).Inc()

@@ -93,7 +93,7 @@ func TestMetrics(t *testing.T) {
 		name, labels string
 		want         float64
 	}{
-		{"durward_decisions_total", "adapter=ext_authz,decision=allow,reason=allowed,route=orders/read-order,stage=", 1},
+		{"durward_decisions_total", "adapter=ext_authz,decision=allow,mode=enforce,reason=allowed,route=orders/read-order,stage=", 1},
 		{"durward_decision_duration_seconds", "adapter=ext_authz", 1},
 		{"durward_degraded_total", "decision=allow", 1},
 		{"durward_failopen_total", "", 1},

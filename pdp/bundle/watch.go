@@ -47,10 +47,11 @@ func (m *Manager) Watch(ctx context.Context) {
 		m.mu.Lock()
 		m.refresh(ctx, false)
 		m.mu.Unlock()
-		if watcher != nil {
-			m.aim(watcher)
+		next := m.interval()
+		if watcher != nil && m.aim(watcher) {
+			next = min(next, quiet) // what changed in a directory before it was watched gave no hint
 		}
-		timer.Reset(m.interval())
+		timer.Reset(next)
 	}
 }
 
@@ -95,8 +96,8 @@ func (m *Manager) concerns(name string) bool {
 	return false
 }
 
-// aim watches the directories as they are now. To watch one again is free.
-func (m *Manager) aim(watcher *fsnotify.Watcher) {
+// aim watches the directories as they are now, and reports whether one is watched that was not before.
+func (m *Manager) aim(watcher *fsnotify.Watcher) (added bool) {
 	wanted := map[string]bool{}
 	want := func(directory string) {
 		// A watch stays with what a link pointed to, so the target is watched, and another one after a change.
@@ -115,7 +116,9 @@ func (m *Manager) aim(watcher *fsnotify.Watcher) {
 			want(filepath.Join(e.Path, filepath.FromSlash(directory)))
 		}
 	}
+	before := map[string]bool{}
 	for _, watched := range watcher.WatchList() {
+		before[watched] = true
 		if !wanted[watched] {
 			_ = watcher.Remove(watched) // it is gone already, or it is not wanted: both are fine
 		}
@@ -123,8 +126,12 @@ func (m *Manager) aim(watcher *fsnotify.Watcher) {
 	n := 0
 	for directory := range wanted {
 		if n++; n > maxWatch {
-			return
+			break
 		}
-		_ = watcher.Add(directory) // one that cannot be watched is polled like all the others
+		// One that cannot be watched is polled like all the others. To watch one again is free.
+		if err := watcher.Add(directory); err == nil && !before[directory] {
+			added = true
+		}
 	}
+	return added
 }

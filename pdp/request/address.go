@@ -47,7 +47,7 @@ func ParseAddressRule(s string) (AddressRule, error) {
 		return AddressRule{kind: addressForwarded, hops: n}, nil
 	case strings.HasPrefix(s, "header:"):
 		name := strings.ToLower(s[len("header:"):])
-		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isTokenRune(r) }) {
+		if !ValidName(name) {
 			return AddressRule{}, fmt.Errorf("%w: got %q", ErrAddressRule, s)
 		}
 		return AddressRule{kind: addressHeader, header: name}, nil
@@ -130,12 +130,4 @@ func Network(a netip.Addr) string {
 		return ""
 	}
 	return p.String()
-}
-
-func isTokenRune(r rune) bool {
-	switch {
-	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
-		return true
-	}
-	return strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }

@@ -126,7 +126,7 @@ func TestAuditDenies(t *testing.T) {
 	if status != http.StatusServiceUnavailable || code != "temporarily_unavailable" {
 		t.Errorf("status %d, %s of an allow that cannot be recorded", status, code)
 	}
-	if n := metrics(t, s.admin)[`durward_decisions_total{adapter="ext_authz",decision="deny",reason="audit_unavailable",route="",stage="audit"}`]; n != 1 {
+	if n := metrics(t, s.admin)[`durward_decisions_total{adapter="ext_authz",decision="deny",mode="enforce",reason="audit_unavailable",route="",stage="audit"}`]; n != 1 {
 		t.Errorf("%v denials for audit_unavailable are counted, want 1", n)
 	}
 	reader := empty(t, path)

@@ -42,7 +42,7 @@ func (d *decoder) read(a *authv3.AttributeContext) {
 	}
 	d.readHTTP(http)
 	d.readSource(a.GetSource())
-	d.request.SNI = printable(a.GetTlsSession().GetSni(), 255)
+	d.request.SNI = request.Printable(a.GetTlsSession().GetSni(), 255)
 	if t := a.GetRequest().GetTime(); t.IsValid() {
 		d.request.Time = t.AsTime()
 	}
@@ -58,7 +58,7 @@ func (d *decoder) read(a *authv3.AttributeContext) {
 func (d *decoder) readHTTP(http *authv3.AttributeContext_HttpRequest) {
 	r := d.request
 	r.Method, r.Target, r.Host, r.Scheme = http.GetMethod(), http.GetPath(), http.GetHost(), http.GetScheme()
-	r.Protocol = printable(http.GetProtocol(), 16)
+	r.Protocol = request.Printable(http.GetProtocol(), 16)
 
 	lines, reason := readLines(http)
 	if reason != "" {
@@ -139,7 +139,7 @@ func (d *decoder) correlate(id string) {
 	if value, n := d.request.Header.Get("x-request-id"); n == 1 && value != "" {
 		id = replaceInvalid(value)
 	}
-	d.request.CorrelationID = printable(id, maxLabel)
+	d.request.CorrelationID = request.Printable(id, maxLabel)
 }
 
 func (d *decoder) readSource(source *authv3.AttributeContext_Peer) {
@@ -149,7 +149,7 @@ func (d *decoder) readSource(source *authv3.AttributeContext_Peer) {
 		r.Client = d.address.Client(r.Peer.Address, r.Header)
 	}
 	if d.asserts.Certificate {
-		r.Peer.Principal = printable(source.GetPrincipal(), maxPrincipal)
+		r.Peer.Principal = request.Printable(source.GetPrincipal(), maxPrincipal)
 	}
 	escaped := source.GetCertificate()
 	if escaped == "" {
@@ -180,24 +180,3 @@ func socketAddress(a *corev3.Address) netip.AddrPort {
 	}
 	return netip.AddrPortFrom(address.Unmap().WithZone(""), uint16(port))
 }
-
-// printable keeps the printable ASCII of s, at most limit bytes, for texts that only records show.
-func printable(s string, limit int) string {
-	clean := len(s) <= limit
-	for i := 0; clean && i < len(s); i++ {
-		clean = visible(s[i])
-	}
-	if clean {
-		return s
-	}
-	out := make([]byte, 0, min(len(s), limit))
-	for i := 0; i < len(s) && len(out) < limit; i++ {
-		if visible(s[i]) {
-			out = append(out, s[i])
-		}
-	}
-	return string(out)
-}
-
-// visible reports whether c is printable ASCII, space included.
-func visible(c byte) bool { return ' ' <= c && c <= '~' }

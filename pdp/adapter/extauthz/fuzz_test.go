@@ -65,7 +65,7 @@ func FuzzEncodings(f *testing.F) {
 		// Envoy's names are ASCII in lower case; proto3 strings are UTF-8 or the message is refused before us.
 		name1, name2 = replaceInvalid(name1), replaceInvalid(name2)
 		pairs := []string{name1, value1, name2, value2}
-		if strings.EqualFold(name1, "authorization") && strings.EqualFold(name2, name1) && isParameter(value2) {
+		if strings.EqualFold(name1, "authorization") && strings.EqualFold(name2, name1) && (request.Header{{Name: "authorization", Value: "Digest a=b," + value2}}).SingleCredential() {
 			return // no credential, and one with the first line when joined; see checkSingle
 		}
 		raw, text := fuzzRead(t, lines(pairs...)), fuzzRead(t, joined(pairs...))

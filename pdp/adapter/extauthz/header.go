@@ -42,7 +42,7 @@ func readLines(http *authv3.AttributeContext_HttpRequest) (request.Header, verdi
 	}
 	for i := range lines {
 		// Before the case is folded: some letters beyond ASCII fold into it.
-		if !validName(lines[i].Name) || !cleanValue(lines[i].Value) {
+		if !validName(lines[i].Name) || !request.CleanValue(lines[i].Value) {
 			return nil, verdict.HeaderInvalid
 		}
 		lines[i].Name = strings.ToLower(lines[i].Name)
@@ -176,68 +176,12 @@ func (d *decoder) keepLines(lines request.Header) (partial bool) {
 	return partial
 }
 
-// checkSingle refuses two credentials. The joined encoding, and Envoy's own HTTP/1 codec, show them as one value, so a
-// value with commas must be one scheme and parameters alone. It is split at every comma, quoted or not, because two
-// lines may hold one quote each. A second line that is itself a parameter is no credential in any scheme; joined, it
-// reads as the first line's.
+// checkSingle refuses two credentials.
 func (d *decoder) checkSingle() {
-	value, n := d.request.Header.Get("authorization")
-	if n > 1 {
+	if !d.request.Header.SingleCredential() {
 		d.refuse(verdict.DuplicateHeader)
-		return
-	}
-	first, rest, more := strings.Cut(value, ",")
-	if !more {
-		return
-	}
-	_, member, _ := strings.Cut(strings.TrimLeft(first, " \t"), " ")
-	for {
-		if !isParameter(member) {
-			d.refuse(verdict.DuplicateHeader)
-			return
-		}
-		if !more {
-			return
-		}
-		member, rest, more = strings.Cut(rest, ",")
 	}
 }
 
-// isParameter reports whether s begins as an auth-param does: token BWS "=" (RFC 9110, section 11.2).
-func isParameter(s string) bool {
-	name, _, ok := strings.Cut(s, "=")
-	name = strings.Trim(name, " \t")
-	return ok && validName(name) && name[0] != ':'
-}
-
-// validName reports whether s is a token (RFC 9110, section 5.6.2), or one behind a colon: a pseudo header.
-func validName(s string) bool {
-	s = strings.TrimPrefix(s, ":")
-	if s == "" {
-		return false
-	}
-	for i := 0; i < len(s); i++ {
-		if !tokenByte(s[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func tokenByte(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	return strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
-}
-
-// cleanValue reports whether s is free of control characters but the tab (RFC 9110, section 5.5).
-func cleanValue(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return true
-}
+// validName reports whether s is a token, or one behind a colon: a pseudo header.
+func validName(s string) bool { return request.ValidName(strings.TrimPrefix(s, ":")) }

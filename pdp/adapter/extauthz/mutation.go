@@ -53,7 +53,7 @@ func visibleValue(s string) bool {
 		return false
 	}
 	for i := 0; i < len(s); i++ {
-		if !visible(s[i]) {
+		if !request.Visible(s[i]) {
 			return false
 		}
 	}

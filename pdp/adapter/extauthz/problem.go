@@ -89,7 +89,7 @@ func safeID(s string) string {
 		return ""
 	}
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; !tokenByte(c) && c != '/' && c != ':' {
+		if c := s[i]; c != '/' && c != ':' && !request.ValidName(s[i:i+1]) {
 			return ""
 		}
 	}
@@ -137,7 +137,7 @@ func percentEncode(s string) string {
 	const digits = "0123456789ABCDEF"
 	var out strings.Builder
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; visible(c) && c != '%' {
+		if c := s[i]; request.Visible(c) && c != '%' {
 			out.WriteByte(c)
 		} else {
 			out.Write([]byte{'%', digits[c>>4], digits[c&15]})

@@ -45,7 +45,7 @@ func (d *decoder) read(in *durwardv1.CheckRequest) {
 		// Also where it is refused: what was not to be charged is not charged.
 		r.Mode = request.Dry
 	}
-	r.CorrelationID = printable(in.GetCorrelationId(), maxLabel)
+	r.CorrelationID = request.Printable(in.GetCorrelationId(), maxLabel)
 	switch question := in.GetQuestion().(type) {
 	case *durwardv1.CheckRequest_Http:
 		d.readHTTP(question.Http)
@@ -59,8 +59,8 @@ func (d *decoder) read(in *durwardv1.CheckRequest) {
 func (d *decoder) readHTTP(in *durwardv1.HTTPRequest) {
 	r := d.request
 	r.Method, r.Target, r.Host, r.Scheme = in.GetMethod(), in.GetTarget(), in.GetHost(), in.GetScheme()
-	r.Protocol = printable(in.GetProtocol(), 16)
-	r.SNI = printable(in.GetServerName(), 255)
+	r.Protocol = request.Printable(in.GetProtocol(), 16)
+	r.SNI = request.Printable(in.GetServerName(), 255)
 	if r.Method == "" || r.Target == "" {
 		d.refuse(verdict.MalformedRequest)
 	}
@@ -71,7 +71,7 @@ func (d *decoder) readHTTP(in *durwardv1.HTTPRequest) {
 	d.readConnection(in)
 	if r.CorrelationID == "" {
 		if value, n := r.Header.Get("x-request-id"); n == 1 {
-			r.CorrelationID = printable(value, maxLabel)
+			r.CorrelationID = request.Printable(value, maxLabel)
 		}
 	}
 	if service := in.GetService(); service != "" {
@@ -98,7 +98,7 @@ func (d *decoder) readHeader(lines []*durwardv1.HeaderLine) {
 		switch {
 		case strings.HasPrefix(name, ":"):
 			d.refuse(verdict.MalformedRequest)
-		case !validName(line.GetName()) || !cleanValue(value):
+		case !request.ValidName(line.GetName()) || !request.CleanValue(value):
 			d.refuse(verdict.HeaderInvalid)
 		case name == "host":
 			if hosts++; r.Host == "" && hosts == 1 {
@@ -116,35 +116,11 @@ func (d *decoder) readHeader(lines []*durwardv1.HeaderLine) {
 	}
 }
 
-// checkSingle refuses two credentials, also where something on the way joined them into one line: a value with commas
-// must be one scheme and parameters alone.
+// checkSingle refuses two credentials.
 func (d *decoder) checkSingle() {
-	value, n := d.request.Header.Get("authorization")
-	if n > 1 {
+	if !d.request.Header.SingleCredential() {
 		d.refuse(verdict.DuplicateHeader)
-		return
 	}
-	first, rest, more := strings.Cut(value, ",")
-	if !more {
-		return
-	}
-	_, member, _ := strings.Cut(strings.TrimLeft(first, " \t"), " ")
-	for {
-		if !isParameter(member) {
-			d.refuse(verdict.DuplicateHeader)
-			return
-		}
-		if !more {
-			return
-		}
-		member, rest, more = strings.Cut(rest, ",")
-	}
-}
-
-// isParameter reports whether s begins as an auth-param does: token BWS "=" (RFC 9110, section 11.2).
-func isParameter(s string) bool {
-	name, _, ok := strings.Cut(s, "=")
-	return ok && validName(strings.Trim(name, " \t"))
 }
 
 // lowerScheme takes https back where X-Forwarded-Proto says that the client's connection was plain. A client that forges

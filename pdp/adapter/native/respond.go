@@ -112,7 +112,7 @@ func upstream(out *durwardv1.Obligations, o *verdict.Obligations) error {
 		return errUnsafe
 	}
 	for _, name := range o.RemoveUpstream {
-		if !validName(name) || framing(request.CanonicalAlias(name)) {
+		if !request.ValidName(name) || framing(request.CanonicalAlias(name)) {
 			return errUnsafe
 		}
 		if !setsName(o.SetUpstream, strings.ToLower(name)) {
@@ -143,14 +143,14 @@ func setFields(out *[]*durwardv1.HeaderLine, fields []verdict.Field, repeat bool
 // outer spaces, and no header that frames the message.
 func mayBeSet(f verdict.Field) bool {
 	name := request.CanonicalAlias(f.Name)
-	if !validName(f.Name) || f.Name != strings.ToLower(f.Name) || framing(name) || strings.HasPrefix(name, "proxy-") {
+	if !request.ValidName(f.Name) || f.Name != strings.ToLower(f.Name) || framing(name) || strings.HasPrefix(name, "proxy-") {
 		return false
 	}
 	if len(f.Value) > maxValue || strings.Trim(f.Value, " ") != f.Value {
 		return false
 	}
 	for i := 0; i < len(f.Value); i++ {
-		if !visible(f.Value[i]) {
+		if !request.Visible(f.Value[i]) {
 			return false
 		}
 	}

@@ -224,7 +224,7 @@ func (e *Engine) record(ctx context.Context, c *pipeline.Case, began time.Time) 
 	}
 	if c.Service != nil {
 		names := &c.Service.Record
-		entry.Headers, entry.Query, entry.Params = names.Headers, names.Query, names.Params
+		entry.Headers, entry.Query, entry.Params, entry.Claims = names.Headers, names.Query, names.Params, names.Claims
 	}
 	if err := e.options.Recorder.Record(ctx, entry); err != nil {
 		unrecorded(c)

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -37,7 +38,10 @@ func (e *encoder) encode(entry *Entry) []byte {
 	e.flag("dry_run", r.Mode == request.Dry)
 	e.place(entry)
 	e.object("request", func() { e.request(entry) })
-	e.object("subject", func() { e.subject(entry.Subject) })
+	e.object("subject", func() {
+		e.subject(entry.Subject)
+		e.claims(entry)
+	})
 	e.text("action", e.clean(entry.Action), maxText)
 	e.object("resource", func() {
 		e.text("type", e.clean(entry.ResourceType), maxText)
@@ -162,6 +166,32 @@ func (e *encoder) query(entry *Entry) {
 		}
 	}
 	f.end()
+}
+
+// claims writes the listed claims as JSON, so that rules that read them can be replayed.
+func (e *encoder) claims(entry *Entry) {
+	f := fields{encoder: e, name: "claims"}
+	for _, path := range entry.Claims {
+		value, ok := claim(entry.Subject.Claims, path)
+		if !ok {
+			continue
+		}
+		if text, err := json.Marshal(value); err == nil {
+			f.add(path, string(text))
+		}
+	}
+	f.end()
+}
+
+// claim returns the member at a dotted path.
+func claim(claims map[string]any, path string) (value any, ok bool) {
+	for name, rest, more := "", path, true; more; claims, _ = value.(map[string]any) {
+		name, rest, more = strings.Cut(rest, ".")
+		if value, ok = claims[name]; !ok {
+			return nil, false
+		}
+	}
+	return value, true
 }
 
 func (e *encoder) headers(entry *Entry) {

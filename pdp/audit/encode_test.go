@@ -263,6 +263,7 @@ func TestBound(t *testing.T) {
 
 func TestAllocations(t *testing.T) {
 	entry := allowEntry()
+	entry.Claims = nil // a claim that is listed costs its JSON
 	var e encoder
 	e.encode(entry)
 	if got := testing.AllocsPerRun(100, func() { e.encode(entry) }); got != 0 {
@@ -338,5 +339,22 @@ func TestResourceOfUnlistedParameter(t *testing.T) {
 		if !c.shown && strings.Contains(line, c.id) {
 			t.Errorf("id %q stands in the record\n%s", c.id, line)
 		}
+	}
+}
+
+// TestClaims: only listed claims are recorded, and one that repeats a credential is masked like any text.
+func TestClaims(t *testing.T) {
+	e := fullEntry()
+	e.Claims = []string{"email", "copy", "org.units"}
+	e.Subject.Claims["copy"] = "Bearer planted-credential-1"
+	line := encoded(t, e)
+	for _, want := range []string{`{"name":"email","value":"\"planted-claim\""}`, `{"name":"org.units","value":"[\"shop\",7]"}`, `{"name":"copy","value":"[masked]"}`} {
+		if !strings.Contains(line, want) {
+			t.Errorf("no %s in %s", want, line)
+		}
+	}
+	e.Claims = nil
+	if line := encoded(t, e); strings.Contains(line, "planted-claim") || strings.Contains(line, `"claims"`) {
+		t.Errorf("a claim that is not listed stands in %s", line)
 	}
 }

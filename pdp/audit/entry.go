@@ -22,8 +22,8 @@ type Entry struct {
 	Verdict *verdict.Verdict
 	// Action, ResourceType and ResourceID are what was asked for; "" when the route is unknown.
 	Action, ResourceType, ResourceID string
-	// Headers, Query and Params name the request parts that may appear in the record.
-	Headers, Query, Params []string
+	// Headers, Query and Params name the request parts that may appear in the record, Claims the dotted paths of claims.
+	Headers, Query, Params, Claims []string
 	// Steps are the stages that ran, in order.
 	Steps []Step
 }

@@ -43,7 +43,7 @@ func fullEntry() *Entry {
 			Key: "user:corp:alice", Kind: subject.KindUser, Authenticator: "corp", ID: "alice", Issuer: "https://idp.example.com",
 			Tenant: "t1", Roles: []string{"reader", "writer"}, DroppedRoles: 3, Scopes: []string{"orders:read"},
 			ACR: "urn:example:mfa", AMR: []string{"pwd", "otp"}, AuthTime: instant.Add(-time.Minute),
-			Claims: map[string]any{"email": "planted-claim"}, TokenID: "jti-1", KeyID: "kid-1",
+			Claims: map[string]any{"email": "planted-claim", "org": map[string]any{"units": []any{"shop", 7.0}}}, TokenID: "jti-1", KeyID: "kid-1",
 		},
 		Verdict: &verdict.Verdict{
 			Reason: verdict.LimitExceeded, DecisionID: "d1", Stage: "limits.take", Degraded: true, RetryAfter: 1500 * time.Microsecond,
@@ -54,7 +54,7 @@ func fullEntry() *Entry {
 			},
 		},
 		Action: "orders:read", ResourceType: "order", ResourceID: "7",
-		Headers: []string{"User-Agent", "authorization", "cookie"}, Query: []string{"page"}, Params: []string{"id"},
+		Headers: []string{"User-Agent", "authorization", "cookie"}, Query: []string{"page"}, Params: []string{"id"}, Claims: []string{"org.units", "org.missing", "org.units.deeper", "absent"},
 		Steps: []Step{{Point: "identity", Took: 40 * time.Microsecond}},
 	}
 }

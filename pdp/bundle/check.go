@@ -222,7 +222,7 @@ func (c *checker) record() {
 			c.add(p, at, "%q carries credentials, which no record can hold", name)
 		}
 	}
-	for key, names := range map[string][]string{"query": c.bundle.Record.Query, "params": c.bundle.Record.Params} {
+	for key, names := range map[string][]string{"query": c.bundle.Record.Query, "params": c.bundle.Record.Params, "claims": c.bundle.Record.Claims} {
 		for i, name := range names {
 			if name == "" {
 				c.add(p, fmt.Sprintf(".%s[%d]", key, i), "an empty name")

@@ -61,7 +61,7 @@ func compile(contents map[string][]byte, o *Options) (c *compiled, problems form
 func compileService(b *format.Bundle, s *format.Service, r *route.Service, o *Options) (*pipeline.Service, format.Problems) {
 	service := &pipeline.Service{
 		Route:     r,
-		Record:    pipeline.RecordNames{Headers: b.Record.Headers, Query: b.Record.Query, Params: b.Record.Params},
+		Record:    pipeline.RecordNames{Headers: b.Record.Headers, Query: b.Record.Query, Params: b.Record.Params, Claims: b.Record.Claims},
 		Resources: make([]*attribute.ResourceTemplate, len(s.Routes)),
 		Parts:     make(map[string]any, len(o.Compilers)),
 	}

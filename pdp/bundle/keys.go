@@ -62,6 +62,7 @@ var bundleKeys = map[string]key{
 	"record.headers":                  {by: byBundle},
 	"record.query":                    {by: byBundle},
 	"record.params":                   {by: byBundle},
+	"record.claims":                   {by: byBundle},
 }
 
 // serviceKeys are the keys of service.yaml.

@@ -75,7 +75,7 @@ type Service struct {
 
 // RecordNames are the request parts that the bundle's owner wants to see in records.
 type RecordNames struct {
-	Headers, Query, Params []string
+	Headers, Query, Params, Claims []string
 }
 
 // Part returns what the stage compiled for the case's service; false when it compiled nothing of that type,

@@ -9,9 +9,6 @@ import (
 // cleanText reports whether s is free of all control characters, the tab among them.
 func cleanText(s string) bool { return request.CleanValue(s) && strings.IndexByte(s, '\t') < 0 }
 
-// visible reports whether c is printable ASCII, space included.
-func visible(c byte) bool { return ' ' <= c && c <= '~' }
-
 // clip bounds a text and makes it UTF-8: any other string would fail the encoding of the whole response, which the
 // caller would take for an outage.
 func clip(s string) string {

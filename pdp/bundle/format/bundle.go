@@ -82,10 +82,11 @@ type Roles struct {
 
 // Record says which request parts may appear in records.
 type Record struct {
-	// Headers, Query and Params are names.
+	// Headers, Query and Params are names; Claims are dotted paths of claims.
 	Headers []string `yaml:"headers"`
 	Query   []string `yaml:"query"`
 	Params  []string `yaml:"params"`
+	Claims  []string `yaml:"claims"`
 }
 
 // Service is services/NAME/service.yaml.

@@ -23,8 +23,8 @@ const (
 )
 
 // Record is what the decision log keeps of one decision: one line of JSON each, in the proto field names. It is enough to
-// decide again by service, action, resource and subject. It has no field for a credential: no token, key, cookie, body,
-// claim or raw request target. Texts are valid UTF-8 and cut to a bound; a client's text that repeats one of the request's
+// decide again, as far as the bundle lists what its rules read beside service, action, resource and subject: path and query
+// parameters, headers and claims. It has no field for a credential: no token, key, cookie, body or raw request target. Texts are valid UTF-8 and cut to a bound; a client's text that repeats one of the request's
 // credentials, or looks like a token, is replaced by "[masked]".
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -645,8 +645,10 @@ type RecordedSubject struct {
 	Amr      []string               `protobuf:"bytes,11,rep,name=amr,proto3" json:"amr,omitempty"`
 	AuthTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=auth_time,json=authTime,proto3" json:"auth_time,omitempty"`
 	// token_id (jti) and key_id (kid) name the token and the key that signed it.
-	TokenId       string `protobuf:"bytes,13,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
-	KeyId         string `protobuf:"bytes,14,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	TokenId string `protobuf:"bytes,13,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	KeyId   string `protobuf:"bytes,14,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// claims are the ones that the bundle lists under record, by dotted path, each value as JSON.
+	Claims        []*RecordedField `protobuf:"bytes,15,rep,name=claims,proto3" json:"claims,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -777,6 +779,13 @@ func (x *RecordedSubject) GetKeyId() string {
 		return x.KeyId
 	}
 	return ""
+}
+
+func (x *RecordedSubject) GetClaims() []*RecordedField {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
 }
 
 // RecordedResource is what was asked for.
@@ -1060,7 +1069,7 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"thumbprint\x18\x03 \x01(\tR\n" +
 	"thumbprint\x127\n" +
-	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"\xff\x02\n" +
+	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"\xb2\x03\n" +
 	"\x0fRecordedSubject\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12$\n" +
@@ -1076,7 +1085,8 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\x03amr\x18\v \x03(\tR\x03amr\x127\n" +
 	"\tauth_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\bauthTime\x12\x19\n" +
 	"\btoken_id\x18\r \x01(\tR\atokenId\x12\x15\n" +
-	"\x06key_id\x18\x0e \x01(\tR\x05keyId\"6\n" +
+	"\x06key_id\x18\x0e \x01(\tR\x05keyId\x121\n" +
+	"\x06claims\x18\x0f \x03(\v2\x19.durward.v1.RecordedFieldR\x06claims\"6\n" +
 	"\x10RecordedResource\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"\xe8\x01\n" +
@@ -1130,11 +1140,12 @@ var file_durward_v1_record_proto_depIdxs = []int32{
 	3,  // 9: durward.v1.RecordedRequest.certificate:type_name -> durward.v1.RecordedCertificate
 	8,  // 10: durward.v1.RecordedCertificate.not_after:type_name -> google.protobuf.Timestamp
 	8,  // 11: durward.v1.RecordedSubject.auth_time:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	2,  // 12: durward.v1.RecordedSubject.claims:type_name -> durward.v1.RecordedField
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_durward_v1_record_proto_init() }

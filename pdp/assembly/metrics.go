@@ -29,6 +29,7 @@ type metrics struct {
 	degraded    *prometheus.CounterVec
 	failOpen    prometheus.Counter
 	panics      prometheus.Counter
+	unsettled   prometheus.Counter
 	limited     *prometheus.CounterVec
 	bundleInfo  *prometheus.GaugeVec
 	bundleLoads *prometheus.CounterVec
@@ -64,6 +65,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		degraded: counters("durward_degraded_total", "Decisions made while a dependency had failed.", "decision"),
 		failOpen: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_failopen_total",
 			Help: "Requests allowed although a dependency had failed, because the configuration says so."}),
+		unsettled: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_limit_settles_dropped_total",
+			Help: "Denials that no limit was charged for, because too many waited."}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_panics_total",
 			Help: "Decisions denied because a stage panicked."}),
 		limited: counters("durward_limited_total", "Requests that a limit refused, or would have refused where it is a shadow.", "limit", "shadow"),
@@ -89,7 +92,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 	for _, why := range []audit.Drop{audit.DroppedAllow, audit.DroppedDenial, audit.DroppedClosed, audit.DroppedUnwritten} {
 		m.dropped.WithLabelValues(string(why))
 	}
-	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.limited,
+	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited,
 		m.bundleInfo, m.bundleLoads, m.bundleTime, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

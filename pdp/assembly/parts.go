@@ -41,7 +41,7 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if err := p.openLimiter(o, m); err != nil {
 		return nil, err
 	}
-	limitsStage, err := limits.New(limits.Options{Limiter: p.limiter})
+	limitsStage, err := limits.New(limits.Options{Limiter: p.limiter, Dropped: m.unsettled.Inc})
 	if err != nil {
 		return nil, err
 	}

@@ -99,8 +99,8 @@ func TestFiles(t *testing.T) {
 	}{
 		{"services/o", "p.csv", "services/o/p.csv"},
 		{"services/o", "/shared/roles.csv", "shared/roles.csv"},
-		{"services/o", "../../shared/roles.csv", "shared/roles.csv"},
-		{"services/o", "../../../../shared/roles.csv", "shared/roles.csv"},
+		{"services/o", "../.././shared/roles.csv", "shared/roles.csv"},
+		{"services/o", "../../../.././shared/roles.csv", "shared/roles.csv"},
 		{"", "shared/roles.csv", "shared/roles.csv"},
 		{"services/o", "/etc/passwd", ""},
 		{"services/o", "", ""},

@@ -81,6 +81,7 @@ var serviceKeys = map[string]key{
 	"identity.mode":                           {by: byIdentity, values: []string{"required", "optional", "none"}},
 	"identity.accept":                         {by: byIdentity},
 	"identity.audiences":                      {by: byIdentity},
+	"identity.resource_metadata":              {by: byIdentity},
 	"policies":                                {by: byPolicy},
 	"upstream":                                {by: byUpstream},
 	"upstream.headers":                        {by: byUpstream},

@@ -151,6 +151,8 @@ type Identity struct {
 	Accept []string `yaml:"accept"`
 	// Audiences are the aud values of which a token must hold one.
 	Audiences []string `yaml:"audiences"`
+	// ResourceMetadata is the https URL of the service's protected resource metadata (RFC 9728), named in challenges.
+	ResourceMetadata string `yaml:"resource_metadata"`
 }
 
 // Policy is a Casbin model with its rules.

@@ -3,6 +3,7 @@ package identity
 import (
 	"strings"
 
+	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
@@ -19,12 +20,12 @@ type challenges struct {
 	missing, invalidRequest, invalidToken string
 }
 
-func newChallenges(realm string) challenges {
+func newChallenges(s *format.Service) challenges {
 	return challenges{
 		// Who sent no credentials did nothing wrong: no error code (RFC 6750, section 3.1).
-		missing:        challenge(realm),
-		invalidRequest: challenge(realm, "error", string(verdict.InvalidRequest), "error_description", describeRequest),
-		invalidToken:   challenge(realm, "error", string(verdict.InvalidToken), "error_description", describeToken),
+		missing:        challenge(s),
+		invalidRequest: challenge(s, "error", string(verdict.InvalidRequest), "error_description", describeRequest),
+		invalidToken:   challenge(s, "error", string(verdict.InvalidToken), "error_description", describeToken),
 	}
 }
 
@@ -40,16 +41,20 @@ func (c *challenges) of(public verdict.Public) string {
 	}
 }
 
-func scopeChallenge(realm string, scopes []string) string {
-	return challenge(realm, "error", string(verdict.InsufficientScope), "error_description", describeScope,
+func scopeChallenge(s *format.Service, scopes []string) string {
+	return challenge(s, "error", string(verdict.InsufficientScope), "error_description", describeScope,
 		"scope", strings.Join(scopes, " "))
 }
 
-// challenge writes a Bearer challenge with the realm and further parameters, given as names and values in turn.
-func challenge(realm string, parameters ...string) string {
+// challenge writes a Bearer challenge with the service as the realm and further parameters, given as names and values
+// in turn. Where the service has metadata, every challenge says so (RFC 9728, section 5.1).
+func challenge(s *format.Service, parameters ...string) string {
 	var b strings.Builder
 	b.WriteString("Bearer realm=")
-	writeQuoted(&b, realm)
+	writeQuoted(&b, s.Name)
+	if s.Identity.ResourceMetadata != "" {
+		parameters = append(parameters, "resource_metadata", s.Identity.ResourceMetadata)
+	}
 	for i := 0; i+1 < len(parameters); i += 2 {
 		b.WriteString(", " + parameters[i] + "=")
 		writeQuoted(&b, parameters[i+1])

@@ -3,6 +3,7 @@ package identity
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +45,19 @@ func (c *compiler) authenticators() {
 		default:
 			c.inBundle("$.authenticators."+name+".kind", fmt.Sprintf("this version has no authenticators of kind %q, only jwt and mtls", a.Kind))
 		}
+	}
+}
+
+// metadata checks the URL that challenges name: https, a host, and nothing that a header could not carry.
+func (c *compiler) metadata() {
+	text := c.service.Identity.ResourceMetadata
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" ||
+		strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		c.inService("$.identity.resource_metadata", "resource_metadata must be an https URL in ASCII, without user and fragment")
 	}
 }
 
@@ -252,7 +266,7 @@ func (c *compiler) routes() {
 		at := fmt.Sprintf("$.routes[%d]", i)
 		mode := c.mode(at+".identity", r.Identity, preset)
 		c.scopes(at, r.Scopes, mode)
-		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service.Name, r.Scopes)}
+		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service, r.Scopes)}
 		unmet = unmet || r.Access != "public" && mode != modeNone && len(c.service.Identity.Accept) == 0
 	}
 	if unmet {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/subject"
@@ -512,7 +513,7 @@ func TestConcurrent(t *testing.T) {
 }
 
 func TestChallengeQuoting(t *testing.T) {
-	got := challenge("a\"b\\c\r\nd\x7fé", "scope", `x"`)
+	got := challenge(&format.Service{Name: "a\"b\\c\r\nd\x7fé"}, "scope", `x"`)
 	if want := `Bearer realm="a\"b\\c??d??", scope="x\""`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

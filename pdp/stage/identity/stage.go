@@ -64,9 +64,10 @@ func (r refusal) is() bool { return r.reason != "" }
 // Compile builds what a service's routes need: a verifier for each accepted authenticator, and mode and scopes of
 // each route.
 func (*Stage) Compile(b *format.Bundle, s *format.Service) (any, format.Problems) {
-	c := &compiler{bundle: b, service: s, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(s.Name)}}
+	c := &compiler{bundle: b, service: s, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(s)}}
 	c.authenticators()
 	c.audiences()
+	c.metadata()
 	c.routes()
 	if len(c.problems) > 0 {
 		return nil, c.problems

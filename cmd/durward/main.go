@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,28 +12,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"github.com/durward-pdp/durward/pdp/assembly/settings"
 )
-
-// Exit codes, the same for every command.
-const (
-	exitOK       = 0
-	exitInternal = 1
-	exitUsage    = 2
-	exitInvalid  = 3
-)
-
-// errInvalid marks errors about bundles that the user can mend; those about settings are the settings' own.
-var errInvalid = errors.New("invalid")
-
-// cli is the command line.
-type cli struct {
-	Serve       serveCommand       `cmd:"" help:"Answer decision requests of gateways and services."`
-	Validate    validateCommand    `cmd:"" help:"Check a policy bundle and print everything that is wrong with it."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit code 0 says yes."`
-	Demo        demoCommand        `cmd:"" help:"Run Envoy, Redis, two replicas and a sample API here, and walk through them."`
-	Version     versionCommand     `cmd:"" help:"Print what this is."`
-}
 
 // streams are where commands read and write.
 type streams struct {
@@ -73,8 +51,5 @@ func run(ctx context.Context, args []string, s streams) (code int) {
 		return exitOK
 	}
 	fmt.Fprintln(s.err, "durward:", err)
-	if errors.Is(err, errInvalid) || errors.Is(err, settings.ErrInvalid) {
-		return exitInvalid
-	}
-	return exitInternal
+	return codeOf(err)
 }

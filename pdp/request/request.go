@@ -20,6 +20,18 @@ const (
 	Dry
 )
 
+// Explain says how much of an explanation is wanted.
+type Explain uint8
+
+const (
+	// ExplainNone wants the deciding rule alone. It is the zero value and costs nothing.
+	ExplainNone Explain = iota
+	// ExplainDecision wants the reasons: role paths for an allow, the nearest misses for a denial.
+	ExplainDecision
+	// ExplainAll wants every matching rule besides.
+	ExplainAll
+)
+
 // Request is one question: may this call pass? It is immutable after the adapter handed it over.
 type Request struct {
 	// Adapter names the wire protocol that brought the question ("ext_authz", "native").
@@ -32,6 +44,8 @@ type Request struct {
 	Time time.Time
 	// Mode is Enforce unless a caller that may ask for it wants a dry run.
 	Mode Mode
+	// Explain is how much is wanted besides the answer; the answer is the same. Only callers that may ask get more.
+	Explain Explain
 
 	// Method is the HTTP method, exactly as sent.
 	Method string

@@ -97,6 +97,8 @@ type Explanation struct {
 	Limits []LimitState
 	// Detail is a short text for operators; it never holds a credential, and clients never see it.
 	Detail string
+	// Policies say why each policy that was asked answered as it did; nil unless the request asked for an explanation.
+	Policies []PolicyExplanation
 }
 
 // LimitState is what one limit had left at the decision.

@@ -25,6 +25,8 @@ func (p Position) String() string {
 // Problem is one thing that is wrong in a bundle.
 type Problem struct {
 	Position
+	// Code is the finding's stable code in docs/lint ("rule-duplicate"); "" for what has no page of its own.
+	Code string
 	// Message says what is wrong, Hint what to do or what was meant; Excerpt is the source line with a caret.
 	Message, Hint, Excerpt string
 }

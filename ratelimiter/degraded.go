@@ -64,12 +64,10 @@ func fill(all, shares []Status) {
 // failingSince returns when the shared store began to fail. A success meanwhile does not make it zero: that would be a
 // full bucket in every share.
 func (l *Limiter) failingSince() int64 {
-	since := l.since.Load()
-	if since == 0 {
-		since = l.micros()
-		l.since.CompareAndSwap(0, since)
+	if since := l.since.Load(); since != 0 {
+		return since
 	}
-	return since
+	return l.micros()
 }
 
 // share is a charge on this replica's part of a limit. What the shared counter held is not known, so a full local

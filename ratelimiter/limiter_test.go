@@ -31,6 +31,7 @@ type switchable struct {
 	down  bool
 	calls int
 	hold  chan struct{} // if set, Settle waits for it
+	slow  func()        // if set, is called before Take fails
 }
 
 func (s *switchable) ask() error {
@@ -45,6 +46,9 @@ func (s *switchable) ask() error {
 
 func (s *switchable) Take(ctx context.Context, c []ratelimiter.Charge) (ratelimiter.Decision, error) {
 	if err := s.ask(); err != nil {
+		if s.slow != nil {
+			s.slow()
+		}
 		return ratelimiter.Decision{}, err
 	}
 	return s.Store.Take(ctx, c)
@@ -296,6 +300,19 @@ func TestLocalShare(t *testing.T) {
 	b.shared.down = true
 	if got := b.passed(200, charge(t, ratelimiter.Definition{Count: 240}, "a third")); got != 1 {
 		t.Fatalf("%d passed at the start of the next failure", got)
+	}
+}
+
+// TestShareFillsFromTheFirstFailedCall: a store that hangs failed when the first call was sent, not when that call was given up. Calls
+// that were in flight together are given up together, and would else find room for one.
+func TestShareFillsFromTheFirstFailedCall(t *testing.T) {
+	b := newBench(t, func(o *ratelimiter.Options) { o.Replicas = 4 })
+	b.shared.down = true
+	b.shared.slow = func() {
+		b.at, b.shared.slow = b.at.Add(20*time.Millisecond), nil
+	}
+	if got := b.passed(100, charge(t, ratelimiter.Definition{Count: 1000, Window: time.Second}, "k")); got != 1+5 { // 250 a second here
+		t.Errorf("%d passed after 20 ms", got)
 	}
 }
 

@@ -47,9 +47,10 @@ var importRules = []rule{
 	{tree: "pdp/adapter/authzen", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
 	{tree: "pdp/adapter/ratelimit", may: with(forAdapters, "ratelimiter", "ratelimiter/descriptor"), tests: []string{"ratelimiter/..."}, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
 	{tree: "pdp/adapter/native", may: with(forAdapters, "proto/..."), why: "an adapter speaks one wire protocol and asks through an interface of its own"},
-	{tree: "pdp/bundle", may: []string{"pdp/bundle/format", "pdp/attribute", "pdp/pipeline", "pdp/route", "pdp/verdict"}, why: "compilers are injected: bundles load without knowing a stage"},
-	{tree: "pdp/bundle/format", why: "decoded structs and schemas, no logic"},
-	{tree: "pdp/decisiontest", may: []string{"pdp/bundle/format", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token"}, tests: []string{"pdp/assembly"}, why: "decision tests run against any decider"},
+	{tree: "pdp/bundle", may: []string{"pdp/bundle/format", "pdp/bundle/format/suite", "pdp/attribute", "pdp/pipeline", "pdp/route", "pdp/verdict"}, why: "compilers are injected: bundles load without knowing a stage"},
+	{tree: "pdp/bundle/format", tests: []string{"pdp/bundle/format/suite"}, why: "decoded structs and schemas, no logic"},
+	{tree: "pdp/bundle/format/suite", tests: []string{"pdp/bundle/format"}, why: "decoded structs of decision tests, no logic"},
+	{tree: "pdp/decisiontest", may: []string{"pdp/bundle/format", "pdp/bundle/format/suite", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token"}, tests: []string{"pdp/assembly"}, why: "decision tests run against any decider"},
 	{tree: "pdp/assembly", may: []string{"pdp/...", "ratelimiter/..."}, tests: []string{"proto/...", "clients/...", "deploy/quickstart"}, why: "the one place that names every part; nothing outside the server"},
 	{tree: "pdp/assembly/settings", may: []string{"pdp/bundle/format", "pdp/request"}, why: "the operator's settings, decoded and checked; they start nothing"},
 	{tree: "pdp/lint", may: []string{"pdp/bundle", "pdp/bundle/format", "pdp/attribute", "pdp/decisiontest", "pdp/stage/policy"}, tests: []string{"pdp/assembly"}, why: "a tool over bundles, not a server"},
@@ -60,7 +61,7 @@ var importRules = []rule{
 	{tree: "deploy/quickstart", why: "embedded files and a sample API, as a stranger would write it"},
 	{tree: "deploy/quickstart/stack", may: []string{"deploy/quickstart"}, why: "it starts programs and links none of them"},
 	{tree: "deploy/quickstart/reports", may: []string{"clients/..."}, tests: []string{"pdp/assembly/..."}, why: "a sample service sees what any Go service would see"},
-	{tree: "cmd/...", may: []string{"cmd/...", "pdp/assembly", "pdp/assembly/settings", "pdp/lint", "pdp/bundle", "pdp/bundle/format", "pdp/decisiontest", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token", "clients/...", "proto/...", "deploy/quickstart/..."}, why: "the command parses and hands over"},
+	{tree: "cmd/...", may: []string{"cmd/...", "pdp/assembly", "pdp/assembly/settings", "pdp/lint", "pdp/bundle", "pdp/bundle/format", "pdp/bundle/format/suite", "pdp/decisiontest", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token", "clients/...", "proto/...", "deploy/quickstart/..."}, why: "the command parses and hands over"},
 	{tree: "internal/...", may: []string{"..."}, why: "test support may import anything; only tests import it"},
 	{tree: "test/...", may: []string{"..."}, why: "end-to-end tests may import anything"},
 }
@@ -122,13 +123,14 @@ const wiredIn = "pdp/assembly"
 // mustFuzz are the packages that parse what others wrote. Besides these, a package that exports a function with one of
 // parserPrefixes must have a fuzz test too.
 var mustFuzz = []string{
-	"pdp/request",       // forwarded addresses, certificate headers
-	"pdp/route",         // paths, hosts
-	"pdp/token",         // tokens, keys
-	"pdp/bundle/format", // files of a bundle
-	"pdp/stage/policy",  // Casbin models and rules
-	"pdp/adapter/extauthz", // what a gateway sends
-	"ratelimiter",          // keys, which must be injective
+	"pdp/request",              // forwarded addresses, certificate headers
+	"pdp/route",                // paths, hosts
+	"pdp/token",                // tokens, keys
+	"pdp/bundle/format",        // files of a bundle
+	"pdp/stage/policy",         // Casbin models and rules
+	"pdp/stage/policy/pattern", // key patterns, expressions, globs, networks
+	"pdp/adapter/extauthz",     // what a gateway sends
+	"ratelimiter",              // keys, which must be injective
 }
 
 var parserPrefixes = []string{"Parse", "Decode", "Unmarshal", "Canonical"}

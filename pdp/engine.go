@@ -84,11 +84,28 @@ func (e *Engine) Snapshot() *pipeline.Snapshot { return e.snapshot.Load() }
 // Decide answers a request. It returns no error: what cannot be established is a denial with a reason. The answer
 // leaves before the caller's deadline.
 func (e *Engine) Decide(ctx context.Context, r *request.Request) verdict.Verdict {
+	return e.decide(ctx, r, nil)
+}
+
+// Given is what a decision takes for granted that it would else establish itself. It is for replay and tests: no adapter
+// may import this package, so none can name it, and nothing that arrives can bring it.
+type Given struct {
+	// Subject stands for whatever credentials the request holds. Whether the route needs one, which authenticators and
+	// roles it takes, and which scopes it asks for, hold as always.
+	Subject subject.Subject
+}
+
+// DecideGiven is Decide for a subject that needs no credentials.
+func (e *Engine) DecideGiven(ctx context.Context, r *request.Request, given Given) verdict.Verdict {
+	return e.decide(ctx, r, &given.Subject)
+}
+
+func (e *Engine) decide(ctx context.Context, r *request.Request, given *subject.Subject) verdict.Verdict {
 	began := e.options.Clock()
 	ctx, cancel := e.withDeadline(ctx)
 	defer cancel()
 
-	c := &pipeline.Case{Facts: attribute.Facts{Request: r, Now: began, Subject: subject.Anonymous()}}
+	c := &pipeline.Case{Facts: attribute.Facts{Request: r, Now: began, Subject: subject.Anonymous()}, Given: given}
 	id, ok := e.newID()
 	c.Verdict.DecisionID = id
 	panicked := false
@@ -145,6 +162,7 @@ func (e *Engine) run(ctx context.Context, c *pipeline.Case) (panicked bool) {
 		return false
 	}
 	e.options.Pipeline.Run(ctx, c)
+	c.NameRule()
 	return false
 }
 

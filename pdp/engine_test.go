@@ -17,6 +17,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/route"
+	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
@@ -386,5 +387,32 @@ func TestSnapshotInFlight(t *testing.T) {
 	}
 	if v := f.engine.Decide(t.Context(), get("/orders/7")); v.Reason != verdict.NoService {
 		t.Errorf("the next decision: %+v", v)
+	}
+}
+
+// TestGivenReachesTheStages: only DecideGiven hands a subject to the stages, as a copy of its own.
+func TestGivenReachesTheStages(t *testing.T) {
+	f := newFixture(t)
+	f.publish(t)
+	var seen *subject.Subject
+	f.policy = func(_ context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+		if seen = c.Given; !c.Subject.IsAnonymous() {
+			t.Errorf("the subject was set to %+v before any stage ran", c.Subject)
+		}
+		c.Grant = &pipeline.Grant{By: "main"}
+		return pipeline.Continue, nil
+	}
+	alice := subject.Subject{Key: "user:corp:alice", Kind: subject.KindUser, Authenticator: "corp", ID: "alice"}
+	if v := f.engine.DecideGiven(t.Context(), get("/orders/7"), Given{Subject: alice}); !v.Allowed() || seen == nil || seen.Key != alice.Key {
+		t.Errorf("%s, given %+v", v.Reason, seen)
+	}
+	if v := f.engine.Decide(t.Context(), get("/orders/7")); !v.Allowed() || seen != nil {
+		t.Errorf("%s, given %+v to a request that nobody vouched for", v.Reason, seen)
+	}
+	if v := f.engine.Refuse(t.Context(), get("/orders/7"), verdict.MalformedRequest); v.Allowed() {
+		t.Error("a refused request is allowed")
+	}
+	if len(f.recorder.entries) != 3 {
+		t.Errorf("%d records; a given subject is no reason to decide without one", len(f.recorder.entries))
 	}
 }

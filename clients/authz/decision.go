@@ -39,30 +39,6 @@ type Decision struct {
 	Explanation Explanation
 }
 
-// Explanation says what decided.
-type Explanation struct {
-	// Bundle and Revision name the policy that was in force, Policy the one that decided.
-	Bundle, Revision, Policy string
-	// Rule is where the deciding rule stands (file:line), RuleID its stable hash.
-	Rule, RuleID string
-	// Limit is the limit that refused, Limits are those that were looked at.
-	Limit  string
-	Limits []LimitState
-}
-
-// LimitState is what a limit had left.
-type LimitState struct {
-	// Name is the limit's name.
-	Name string
-	// Quota is the number of units per Window, Remaining what is left.
-	Quota, Remaining int64
-	Window           time.Duration
-	// Reset is the time until the limit is whole, RetryAfter until this call would fit.
-	Reset, RetryAfter time.Duration
-	// Refused is set when it had no room, Shadow when it never blocks, Degraded when shared counters were not asked.
-	Refused, Shadow, Degraded bool
-}
-
 // unreadable is the denial for an answer that cannot be carried out to the letter.
 func unreadable(id string) Decision {
 	return Decision{Status: http.StatusForbidden, Reason: "header_value_unsafe", PublicReason: "access_denied", ID: id}
@@ -102,31 +78,6 @@ func decision(in *durwardv1.CheckResponse) Decision {
 	}
 	d.SetUpstream, d.RemoveUpstream = nil, nil
 	return d
-}
-
-func explanation(in *durwardv1.Explanation) Explanation {
-	out := Explanation{
-		Bundle:   in.GetBundle(),
-		Revision: in.GetRevision(),
-		Policy:   in.GetPolicy(),
-		Rule:     in.GetRule(),
-		RuleID:   in.GetRuleId(),
-		Limit:    in.GetLimit(),
-	}
-	for _, l := range in.GetLimits() {
-		out.Limits = append(out.Limits, LimitState{
-			Name:       l.GetName(),
-			Quota:      l.GetQuota(),
-			Remaining:  l.GetRemaining(),
-			Window:     l.GetWindow().AsDuration(),
-			Reset:      l.GetReset_().AsDuration(),
-			RetryAfter: l.GetRetryAfter().AsDuration(),
-			Refused:    l.GetRefused(),
-			Shadow:     l.GetShadow(),
-			Degraded:   l.GetDegraded(),
-		})
-	}
-	return out
 }
 
 func fields(in []*durwardv1.HeaderLine) ([]Field, bool) {

@@ -22,9 +22,23 @@ type Request struct {
 	Operation *Operation
 	// DryRun asks for the answer alone: nothing is charged. The server must permit it.
 	DryRun bool
+	// Explain asks for the reasons in Explanation.Policies; the answer stays the same. The server must permit it.
+	Explain Explain
 	// CorrelationID is the program's own name of the call, for the decision log.
 	CorrelationID string
 }
+
+// Explain is how much of an explanation is wanted.
+type Explain uint8
+
+const (
+	// ExplainNone wants the deciding rule alone. It is the zero value.
+	ExplainNone Explain = iota
+	// ExplainDecision wants the reasons: role paths for an allow, the nearest misses for a denial.
+	ExplainDecision
+	// ExplainAll wants every matching rule besides.
+	ExplainAll
+)
 
 // HTTP is an HTTP request as it arrived: nothing is decoded, normalised or merged.
 type HTTP struct {
@@ -68,7 +82,7 @@ type Operation struct {
 // message returns the wire form, or a denial for what cannot be sent. Such a denial is made here and in no failure mode's
 // hands: clients choose these bytes.
 func (r *Request) message() (*durwardv1.CheckRequest, *Decision) {
-	out := &durwardv1.CheckRequest{DryRun: r.DryRun, CorrelationId: r.CorrelationID}
+	out := &durwardv1.CheckRequest{DryRun: r.DryRun, CorrelationId: r.CorrelationID, Explain: durwardv1.Explain(r.Explain)}
 	texts := []string{r.CorrelationID}
 	size := 0
 	if h := r.HTTP; h != nil && r.Operation == nil {

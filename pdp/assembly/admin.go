@@ -18,6 +18,7 @@ import (
 	"crypto/x509"
 
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -109,6 +110,31 @@ type bundleView struct {
 	Revision string    `json:"revision"`
 	Sequence uint64    `json:"sequence"`
 	Loaded   time.Time `json:"loaded"`
+	// Compiled and Reused count services; Took is in seconds.
+	Compiled int     `json:"compiled"`
+	Reused   int     `json:"reused"`
+	Took     float64 `json:"took_seconds"`
+	// Report is what is worth knowing of how the policies run.
+	Report []string `json:"report"`
+}
+
+// reportShown bounds the report of one bundle: a thousand services can say a lot.
+const reportShown = 200
+
+func viewOf(s *pipeline.Snapshot, b *pipeline.BundleInfo) bundleView {
+	return bundleView{
+		Name: b.Name, Revision: b.Revision, Sequence: b.Sequence, Loaded: b.Loaded,
+		Compiled: b.Load.Compiled, Reused: b.Load.Reused, Took: b.Load.Took.Seconds(),
+		Report: firstLines(bundle.Report(s, b.Name), reportShown),
+	}
+}
+
+// firstLines returns at most so many lines; one more says how many are left out.
+func firstLines(lines []string, most int) []string {
+	if len(lines) <= most {
+		return append([]string{}, lines...)
+	}
+	return append(lines[:most:most], fmt.Sprintf("and %d more", len(lines)-most))
 }
 
 // configz shows the settings in force, secrets masked, and the revisions of the bundles.
@@ -121,8 +147,8 @@ func configz(o adminOptions) http.Handler {
 			Bundles  []bundleView       `json:"bundles"`
 		}{o.version, o.ready.Load(), o.settings, []bundleView{}}
 		if s := o.snapshot(); s != nil {
-			for _, b := range s.Bundles {
-				view.Bundles = append(view.Bundles, bundleView(b))
+			for i := range s.Bundles {
+				view.Bundles = append(view.Bundles, viewOf(s, &s.Bundles[i]))
 			}
 		}
 		w.Header().Set("Content-Type", "application/json")

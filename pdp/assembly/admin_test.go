@@ -3,6 +3,7 @@ package assembly
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/route"
 )
 
 // adminServer runs the admin listener and returns what asks it.
@@ -27,7 +29,11 @@ func adminServer(t *testing.T, s settings.Settings, ready *atomic.Bool) func(pat
 	a, err := newAdmin(adminOptions{
 		settings: &s, registry: registry, ready: ready, version: Version{Version: "v1"}, clock: time.Now, logger: (&logged{}).logger(),
 		snapshot: func() *pipeline.Snapshot {
-			return &pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1"}}}
+			slow := &route.Service{Bundle: "acme", Name: "slow"}
+			return &pipeline.Snapshot{
+				Bundles:  []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Load: pipeline.LoadInfo{Compiled: 1, Reused: 2, Took: time.Second}}},
+				Services: map[*route.Service]*pipeline.Service{slow: {Route: slow, Report: []string{"tries each rule"}}},
+			}
 		},
 	})
 	if err != nil {
@@ -111,7 +117,8 @@ func TestAdmin(t *testing.T) {
 		t.Fatal(err)
 	}
 	if view.Version.Version != "v1" || !view.Ready || view.Settings.Budget != "200ms" || view.Settings.Redis.URL != "***" || view.Settings.Redis.Replicas != 1 ||
-		view.Settings.Metrics["max_routes"] != 200.0 || len(view.Bundles) != 1 || view.Bundles[0]["revision"] == nil || strings.Contains(body, "hunter2") {
+		view.Settings.Metrics["max_routes"] != 200.0 || len(view.Bundles) != 1 || view.Bundles[0]["revision"] == nil ||
+		fmt.Sprint(view.Bundles[0]["compiled"], view.Bundles[0]["reused"], view.Bundles[0]["took_seconds"], view.Bundles[0]["report"]) != "1 2 1 [slow: tries each rule]" || strings.Contains(body, "hunter2") {
 		t.Errorf("/configz: %s", body)
 	}
 }

@@ -24,8 +24,8 @@ const minToken = 22
 
 // caller is who asks, and what is believed of it.
 type caller struct {
-	name                                        string
-	clientAddress, certificate, service, dryRun bool
+	name                                                 string
+	clientAddress, certificate, service, dryRun, explain bool
 }
 
 // callers knows the callers of one listener. It is immutable.
@@ -50,6 +50,7 @@ func newCallers(configured []settings.Caller) (*callers, error) {
 			certificate:   slices.Contains(one.Asserts, "certificate"),
 			service:       slices.Contains(one.Asserts, "service"),
 			dryRun:        slices.Contains(one.Asserts, "dry_run"),
+			explain:       slices.Contains(one.Asserts, "explain"),
 		}}
 		if one.TokenFile != "" {
 			data, err := os.ReadFile(one.TokenFile)
@@ -88,7 +89,7 @@ func (c *callers) ofRPC(ctx context.Context) (caller, bool) {
 // find returns the caller with the verified certificate or the bearer token.
 func (c *callers) find(leaf *x509.Certificate, authorization string) (caller, bool) {
 	if len(c.named) == 0 {
-		return caller{name: localCaller, clientAddress: true, certificate: true, service: true, dryRun: true}, true
+		return caller{name: localCaller, clientAddress: true, certificate: true, service: true, dryRun: true, explain: true}, true
 	}
 	token, hasToken := strings.CutPrefix(authorization, "Bearer ")
 	sum := sha256.Sum256([]byte(token))

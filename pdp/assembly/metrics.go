@@ -31,9 +31,13 @@ type metrics struct {
 	panics      prometheus.Counter
 	unsettled   prometheus.Counter
 	limited     *prometheus.CounterVec
+	candidates  *prometheus.CounterVec
+	observed    *prometheus.CounterVec
 	bundleInfo  *prometheus.GaugeVec
 	bundleLoads *prometheus.CounterVec
 	bundleTime  *prometheus.GaugeVec
+	bundleTook  *prometheus.GaugeVec
+	services    *prometheus.GaugeVec
 	refused     *prometheus.GaugeVec
 	dropped     *prometheus.CounterVec
 	written     prometheus.Counter
@@ -70,10 +74,15 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_panics_total",
 			Help: "Decisions denied because a stage panicked."}),
 		limited: counters("durward_limited_total", "Requests that a limit refused, or would have refused where it is a shadow.", "limit", "shadow"),
+		candidates: counters("durward_candidate_total", "What candidates of policies answered beside the policy in force: same, allow or deny where it answers otherwise.",
+			"bundle", "service", "policy", "outcome"),
+		observed: counters("durward_observed_total", "Requests that a policy denied and observe let pass, by the reason of the denial.", "bundle", "service", "reason"),
 		bundleInfo: gauges("durward_bundle_info", "1 for the revision of each bundle that is in force.",
 			"bundle", "revision"),
 		bundleLoads: counters("durward_bundle_loads_total", "Attempts to load a bundle.", "bundle", "result"),
 		bundleTime:  gauges("durward_bundle_last_success_timestamp_seconds", "When the bundle's revision in force was loaded.", "bundle"),
+		bundleTook:  gauges("durward_bundle_load_seconds", "How long the bundle's revision in force took to read and compile.", "bundle"),
+		services:    gauges("durward_bundle_services", "Services of the bundle's revision in force that were compiled for it, or taken over unchanged (reused).", "bundle", "how"),
 		refused:     gauges("durward_bundle_refused", "1 while the bundle in a directory is refused or cannot be read; the last good revision serves, if there was one.", "directory"),
 		dropped:     counters("durward_records_dropped_total", "Records that were lost.", "why"),
 		written:     prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_records_written_total", Help: "Records handed to the sink."}),
@@ -92,8 +101,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 	for _, why := range []audit.Drop{audit.DroppedAllow, audit.DroppedDenial, audit.DroppedClosed, audit.DroppedUnwritten} {
 		m.dropped.WithLabelValues(string(why))
 	}
-	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited,
-		m.bundleInfo, m.bundleLoads, m.bundleTime, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, build,
+	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.candidates, m.observed,
+		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -132,6 +141,22 @@ func (m *metrics) decision(o pdp.Observation) {
 		m.panics.Inc()
 	}
 	m.limits(o.Verdict.Explanation.Limits)
+	m.trials(&o)
+}
+
+// trials counts what candidates and observed routes would have changed.
+func (m *metrics) trials(o *pdp.Observation) {
+	x := &o.Verdict.Explanation
+	if next := x.Candidate; next != nil {
+		outcome := "same"
+		if next.Disagrees {
+			outcome = next.Effect.String()
+		}
+		m.candidates.WithLabelValues(x.Bundle, o.Service, next.Policy, outcome).Inc()
+	}
+	if x.Observed != "" {
+		m.observed.WithLabelValues(x.Bundle, o.Service, string(x.Observed)).Inc()
+	}
 }
 
 func (m *metrics) limits(states []verdict.LimitState) {
@@ -169,10 +194,15 @@ func (m *metrics) watchQueue(queued func() int) {
 
 // published shows the revisions in force and forgets the ones before.
 func (m *metrics) published(s *pipeline.Snapshot) {
-	m.bundleInfo.Reset()
+	for _, before := range []*prometheus.GaugeVec{m.bundleInfo, m.bundleTime, m.bundleTook, m.services} {
+		before.Reset()
+	}
 	for _, b := range s.Bundles {
 		m.bundleInfo.WithLabelValues(b.Name, b.Revision).Set(1)
 		m.bundleTime.WithLabelValues(b.Name).Set(float64(b.Loaded.Unix()))
+		m.bundleTook.WithLabelValues(b.Name).Set(b.Load.Took.Seconds())
+		m.services.WithLabelValues(b.Name, "compiled").Set(float64(b.Load.Compiled))
+		m.services.WithLabelValues(b.Name, "reused").Set(float64(b.Load.Reused))
 	}
 }
 

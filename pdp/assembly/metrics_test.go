@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/durward-pdp/durward/pdp"
@@ -22,7 +23,7 @@ func observed(t *testing.T) *metrics {
 	m := newMetrics(settings.Metrics{Routes: true, MaxRoutes: 10}, Version{Version: "v1", Revision: "r1"})
 	m.decision(pdp.Observation{Adapter: "ext_authz", Service: "orders", Route: "read-order", Took: time.Millisecond, Panic: true, Verdict: &verdict.Verdict{
 		Effect: verdict.Allow, Reason: verdict.Allowed, Degraded: true,
-		Explanation: verdict.Explanation{Limits: []verdict.LimitState{{Name: "per-subject", Refused: true, Shadow: true}, {Name: "other"}}},
+		Explanation: verdict.Explanation{Bundle: "acme", Observed: verdict.NoMatchingRule, Candidate: &verdict.Candidate{Policy: "main", Effect: verdict.Deny, Disagrees: true}, Limits: []verdict.LimitState{{Name: "per-subject", Refused: true, Shadow: true}, {Name: "other"}}},
 	}})
 	m.step("identity", time.Millisecond, pipeline.Stop, errors.New("an outage"))
 	m.redis("take", time.Millisecond, nil)
@@ -105,6 +106,8 @@ func TestMetrics(t *testing.T) {
 		{"durward_redis_errors_total", "", 0},
 		{"durward_records_queue_length", "", 3},
 		{"durward_bundle_info", "bundle=acme,revision=r1", 1},
+		{"durward_candidate_total", "bundle=acme,outcome=deny,policy=main,service=orders", 1},
+		{"durward_observed_total", "bundle=acme,reason=no_matching_rule,service=orders", 1},
 		{"durward_bundle_last_success_timestamp_seconds", "bundle=acme", 7},
 	} {
 		if got, ok := f[tt.name].samples[tt.labels]; got != tt.want || !ok || len(f[tt.name].samples) != 1 {
@@ -116,9 +119,16 @@ func TestMetrics(t *testing.T) {
 // TestRevisionsInForce forgets the revision before.
 func TestRevisionsInForce(t *testing.T) {
 	m := observed(t)
-	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r2"}}})
-	if got := families(t, m)["durward_bundle_info"].samples; len(got) != 1 || got["bundle=acme,revision=r2"] != 1 {
-		t.Errorf("%v", got)
+	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "gone", Revision: "r1"}}})
+	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r2", Load: pipeline.LoadInfo{Compiled: 3, Reused: 4, Took: 1500 * time.Millisecond}}}})
+	for name, want := range map[string]map[string]float64{
+		"durward_bundle_info":         {"bundle=acme,revision=r2": 1},
+		"durward_bundle_load_seconds": {"bundle=acme": 1.5},
+		"durward_bundle_services":     {"bundle=acme,how=compiled": 3, "bundle=acme,how=reused": 4},
+	} {
+		if diff := cmp.Diff(want, families(t, m)[name].samples); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }
 

@@ -14,11 +14,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/request"
-	"github.com/durward-pdp/durward/pdp/stage/identity"
-	"github.com/durward-pdp/durward/pdp/stage/inspection"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
-	"github.com/durward-pdp/durward/pdp/stage/policy"
-	"github.com/durward-pdp/durward/pdp/stage/upstream"
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
@@ -45,11 +41,8 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.stages = stages{
-		inspection: inspection.New(), limits: limitsStage, identity: identity.New(),
-		policy: policy.New(), upstream: upstream.New(),
-	}
-	if p.pipeline, err = newPipeline(&p.stages, o.Clock, m); err != nil {
+	p.stages = stagesWith(limitsStage)
+	if p.pipeline, err = newPipeline(&p.stages, o.Clock, m.step); err != nil {
 		return nil, err
 	}
 	if err := p.openAudit(o, m); err != nil {
@@ -193,7 +186,7 @@ func (s *Server) load(ctx context.Context) (stop func(), err error) {
 	configured := &s.options.Settings
 	directories := make([]bundle.Directory, len(configured.Bundles))
 	for i, b := range configured.Bundles {
-		directories[i] = bundle.Directory{Path: b.Dir}
+		directories[i] = bundle.Directory{Path: b.Dir, Observe: b.Observe}
 	}
 	manager, err := bundle.NewManager(bundle.ManagerOptions{
 		Options:     bundleOptions(&s.parts.stages, configured, s.options.Clock),
@@ -247,31 +240,18 @@ func (s *Server) report(status bundle.Status) {
 		}
 		return
 	}
+	if status.Active.Name == "" {
+		s.options.Logger.Info("bundle accepted, not in force before the others are", "directory", status.Path)
+		return
+	}
 	s.metrics.bundleLoads.WithLabelValues(name, "loaded").Inc()
-	s.options.Logger.Info("bundle loaded", "directory", status.Path, "bundle", name, "revision", status.Active.Revision)
+	load := status.Active.Load
+	s.options.Logger.Info("bundle loaded", "directory", status.Path, "bundle", name, "revision", status.Active.Revision,
+		"compiled", load.Compiled, "reused", load.Reused, "took", load.Took.String())
+	for _, line := range firstLines(status.Report, reportLogged) {
+		s.options.Logger.Warn("bundle report", "bundle", name, "revision", status.Active.Revision, "remark", line)
+	}
 }
 
-// ValidateBundle checks the bundle in a directory with the compilers of a server. The client's address is taken for
-// chosen, as a bundle does not know its listeners. The error holds every problem with its place.
-func ValidateBundle(directory string, clock func() time.Time) (pipeline.BundleInfo, error) {
-	local, err := memory.New(memory.Options{Now: clock})
-	if err != nil {
-		return pipeline.BundleInfo{}, err
-	}
-	limiter, err := ratelimiter.New(ratelimiter.Options{Local: local, Now: clock})
-	if err != nil {
-		return pipeline.BundleInfo{}, err
-	}
-	limitsStage, err := limits.New(limits.Options{Limiter: limiter})
-	if err != nil {
-		return pipeline.BundleInfo{}, err
-	}
-	all := stages{inspection: inspection.New(), limits: limitsStage, identity: identity.New(), policy: policy.New(), upstream: upstream.New()}
-	info, problems, err := bundle.Validate(directory, bundle.Options{Compilers: all.compilers(), ClientAddress: true, Clock: clock})
-	if err == nil && len(problems) > 0 {
-		err = problems
-	}
-	closing, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	return info, errors.Join(err, limiter.Close(closing))
-}
+// reportLogged bounds the remarks on one revision in the log; configz shows more.
+const reportLogged = 20

@@ -121,7 +121,7 @@ func (s *Server) Addresses() []string {
 	return out
 }
 
-// Run serves until ctx ends: it loads the bundles, says that it is ready, and on the end of ctx says that it is not,
+// Run serves until ctx ends: it loads the bundles, begins to answer, says that it is ready, and on the end of ctx says that it is not,
 // goes on answering for the drain time, finishes what is in flight and closes. It returns nil after such an end.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, len(s.listeners)+1)
@@ -135,9 +135,6 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}()
 	}
-	for _, l := range s.listeners {
-		start(l.serve)
-	}
 	if s.admin != nil {
 		start(s.admin.serve)
 	}
@@ -145,6 +142,11 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		failed <- err
 		stopLoading = func() {}
+	}
+	// Only now: a gateway that has not noticed that a replica was restarted would get denials for want of a policy. Whoever
+	// connects meanwhile waits, and a policy that cannot be loaded holds nobody up.
+	for _, l := range s.listeners {
+		start(l.serve)
 	}
 	select {
 	case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,12 @@ func (r *running) write(t *testing.T, text string) {
 
 func newRunning(t *testing.T, text string) *running {
 	t.Helper()
+	return newRunningWith(t, text, func(string) {})
+}
+
+// newRunningWith starts a server after prepare has added to its bundle.
+func newRunningWith(t *testing.T, text string, prepare func(bundle string)) *running {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "assembly-") //nolint:usetesting // t.TempDir can be longer than a socket's path may be
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +70,7 @@ func newRunning(t *testing.T, text string) *running {
 		t.Fatal(err)
 	}
 	r.write(t, text)
+	prepare(r.bundle)
 	s := settings.Defaults()
 	s.Bundles = []settings.Bundle{{Dir: r.bundle}}
 	s.Listeners = []settings.Listener{settings.DefaultListener()}
@@ -162,6 +170,22 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestNobodyIsAnsweredBeforeTheFirstLoad: a gateway that finds a replica again at once must not be denied for want of a policy.
+func TestNobodyIsAnsweredBeforeTheFirstLoad(t *testing.T) {
+	r := newRunningWith(t, emptyBundle, func(bundle string) {
+		for i := range 300 { // so that the load takes longer than a connection
+			dir := filepath.Join(bundle, "services", fmt.Sprintf("s%d", i))
+			service := fmt.Sprintf("service: s%d\nmatch: [{host: s%d.example.com}]\nidentity: {mode: none}\nroutes:\n  - {name: health, path: /health, methods: [GET], access: public}\n", i, i)
+			if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "service.yaml"), []byte(service), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if got := r.watch(t, "")(); got != serving {
+		t.Errorf("the first answer of a server: %v", got)
+	}
+}
+
 // TestWatchersDoNotHoldTheEnd: whoever watches health in a stream would keep a server from ending.
 func TestWatchersDoNotHoldTheEnd(t *testing.T) {
 	r := newRunning(t, emptyBundle)
@@ -244,15 +268,15 @@ func TestAddresses(t *testing.T) {
 
 // TestValidateBundle reads a bundle as a server does.
 func TestValidateBundle(t *testing.T) {
-	info, err := ValidateBundle("../../deploy/quickstart/bundle", time.Now)
-	if err != nil || info.Name != "acme" || info.Revision == "" {
-		t.Errorf("%+v, %v", info, err)
+	info, report, err := ValidateBundle("../../deploy/quickstart/bundle")
+	if err != nil || info.Name != "acme" || info.Revision == "" || info.Load.Compiled != 2 || len(report) > 0 && !strings.Contains(report[0], ": policy ") {
+		t.Errorf("%+v, %q, %v", info, report, err)
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "bundle.yaml"), []byte(brokenBundle), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ValidateBundle(dir, time.Now); err == nil || !strings.Contains(err.Error(), "bundle.yaml:3:1") {
+	if _, _, err := ValidateBundle(dir); err == nil || !strings.Contains(err.Error(), "bundle.yaml:3:1") {
 		t.Errorf("a broken bundle: %v", err)
 	}
 }

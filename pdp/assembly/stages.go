@@ -41,7 +41,15 @@ func (s *stages) compilers() []bundle.Compiler {
 	return []bundle.Compiler{s.inspection, s.limits, s.identity, s.policy, s.upstream}
 }
 
-// newPipeline returns the pipeline of the table.
-func newPipeline(s *stages, clock func() time.Time, m *metrics) (*pipeline.Pipeline, error) {
-	return pipeline.New(pipeline.Options{Steps: s.table(), Settler: s.limits, Clock: clock, Observe: m.step})
+// stagesWith returns the stages around the one that differs between servers and tools.
+func stagesWith(counting *limits.Stage) stages {
+	return stages{inspection: inspection.New(), limits: counting, identity: identity.New(), policy: policy.New(), upstream: upstream.New()}
+}
+
+// observer is told of each step of a decision.
+type observer func(point string, took time.Duration, outcome pipeline.Outcome, err error)
+
+// newPipeline returns the pipeline of the table; observe may be nil.
+func newPipeline(s *stages, clock func() time.Time, observe observer) (*pipeline.Pipeline, error) {
+	return pipeline.New(pipeline.Options{Steps: s.table(), Settler: s.limits, Clock: clock, Observe: observe})
 }

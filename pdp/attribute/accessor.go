@@ -36,7 +36,7 @@ func (a Accessor) Get(f *Facts) (Value, Presence) {
 	}
 	v, p := a.get(f)
 	if p == Missing && a.missing != nil {
-		return Of(*a.missing), Present
+		return OfText(*a.missing), Present
 	}
 	return v, p
 }

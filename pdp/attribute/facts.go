@@ -50,15 +50,31 @@ const (
 
 // Value is an attribute's value: a string, a number, a boolean, an instant, a list of strings, or an object.
 type Value struct {
-	// v is string, float64, bool, time.Time, []string, []any or map[string]any.
-	v any
+	// v is float64, bool, time.Time, []string, []any or map[string]any; a string stands in text, so that it is not boxed.
+	v      any
+	text   string
+	isText bool
 }
 
 // Of wraps a value: string, float64, bool, time.Time, []string, []any or map[string]any.
-func Of(v any) Value { return Value{v: v} }
+func Of(v any) Value {
+	if s, isText := v.(string); isText {
+		return OfText(s)
+	}
+	return Value{v: v}
+}
+
+// OfText wraps a string, without an allocation.
+func OfText(s string) Value { return Value{text: s, isText: true} }
+
+// IsText reports whether the value is a string.
+func (v Value) IsText() bool { return v.isText }
 
 // Any returns the wrapped value; lists of strings come as []any, instants as Unix seconds, so that a matcher can compare them.
 func (v Value) Any() any {
+	if v.isText {
+		return v.text
+	}
 	switch x := v.v.(type) {
 	case []string:
 		out := make([]any, len(x))
@@ -74,9 +90,10 @@ func (v Value) Any() any {
 
 // Text returns the value as a string; false for lists and objects, which have no single text.
 func (v Value) Text() (string, bool) {
+	if v.isText {
+		return v.text, true
+	}
 	switch x := v.v.(type) {
-	case string:
-		return x, true
 	case bool:
 		if x {
 			return "true", true

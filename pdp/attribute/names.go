@@ -66,7 +66,7 @@ func text(get func(*Facts) string) func(*Facts) (Value, Presence) {
 		if s == "" {
 			return Value{}, Missing
 		}
-		return Of(s), Present
+		return OfText(s), Present
 	}
 }
 
@@ -179,7 +179,7 @@ func header(rest string) func(*Facts) (Value, Presence) {
 		case 0:
 			return Value{}, Missing
 		case 1:
-			return Of(value), Present
+			return OfText(value), Present
 		}
 		return Value{}, Ambiguous
 	}
@@ -211,6 +211,6 @@ func query(rest string) func(*Facts) (Value, Presence) {
 		if !found {
 			return Value{}, Missing
 		}
-		return Of(value), Present
+		return OfText(value), Present
 	}
 }

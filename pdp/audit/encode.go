@@ -159,7 +159,7 @@ func (e *encoder) query(entry *Entry) {
 		}
 		var name, value string
 		name, value, rest = nextPair(rest)
-		if slices.Contains(entry.Query, name) && !credentialQuery(name) {
+		if slices.Contains(entry.Query, name) && !request.MayHoldCredentialInQuery(name) {
 			f.add(name, value)
 		} else {
 			e.maskedQuery = true
@@ -210,7 +210,7 @@ func (e *encoder) headers(entry *Entry) {
 func listed(names []string, name string) bool {
 	for _, n := range names {
 		if strings.EqualFold(n, name) {
-			return !credentialName(name)
+			return !request.MayHoldCredential(name)
 		}
 	}
 	return false
@@ -252,6 +252,16 @@ func (e *encoder) outcome(v *verdict.Verdict) {
 	e.list("limits", len(x.Limits), func(i int) { e.limit(&x.Limits[i]) })
 	e.number("retry_after_ms", ceilMillis(v.RetryAfter))
 	e.text("detail", e.clean(x.Detail), maxText)
+	e.text("observed", string(x.Observed), maxText)
+	if next := x.Candidate; next != nil && next.Disagrees {
+		e.object("candidate", func() {
+			e.text("policy", next.Policy, maxText)
+			e.text("effect", next.Effect.String(), maxText)
+			e.text("reason", string(next.Reason), maxText)
+			e.text("rule", next.Rule, maxText)
+			e.text("rule_id", next.RuleID, maxText)
+		})
+	}
 }
 
 func (e *encoder) limit(l *verdict.LimitState) {

@@ -21,44 +21,13 @@ const (
 	maxTaken   = 16 << 10
 )
 
-// credentialParts are the parts of names that carry credentials. A name that holds one is never recorded, whatever a
-// bundle lists.
-var credentialParts = [...]string{
-	"authoriz", "authent", "x-auth", "cookie", "token", "secret", "passw", "passphrase", "credential", "api-key", "apikey",
-	"access-key", "private-key", "subscription-key", "session", "signature", "assertion", "jwt", "dpop", "csrf", "xsrf", "client-cert",
-	"bearer", "nonce",
-}
-
-// credentialQueries are whole names that carry credentials in queries.
-var credentialQueries = [...]string{"key", "code", "sig", "sid", "pwd", "otp", "pin", "auth", "jws", "ticket"}
-
-// credentialName reports whether a header, query or path parameter of this name may hold a credential.
-func credentialName(name string) bool {
-	name = request.CanonicalAlias(name)
-	for _, part := range credentialParts {
-		if strings.Contains(name, part) {
-			return true
-		}
-	}
-	return false
-}
-
-func credentialQuery(name string) bool {
-	for _, whole := range credentialQueries {
-		if strings.EqualFold(name, whole) {
-			return true
-		}
-	}
-	return credentialName(name)
-}
-
 // collect finds the request's credentials, so that they are masked where a client repeats them in a harmless place.
 func (e *encoder) collect(r *request.Request, m *route.Match) {
 	if r.Operation != nil {
 		e.secret(r.Operation.Credential)
 	}
 	for i := range r.Header {
-		if f := &r.Header[i]; credentialName(f.Name) {
+		if f := &r.Header[i]; request.MayHoldCredential(f.Name) {
 			e.secret(f.Value)
 			e.secretParts(f.Value)
 		}
@@ -66,12 +35,12 @@ func (e *encoder) collect(r *request.Request, m *route.Match) {
 	for rest, n := m.Query, 0; rest != "" && n < maxPairs; n++ {
 		var name, value string
 		name, value, rest = nextPair(rest)
-		if credentialQuery(name) {
+		if request.MayHoldCredentialInQuery(name) {
 			e.secret(value)
 		}
 	}
 	for i := range m.Params {
-		if p := &m.Params[i]; credentialName(p.Name) {
+		if p := &m.Params[i]; request.MayHoldCredential(p.Name) {
 			e.secret(p.Value)
 		}
 	}

@@ -118,10 +118,10 @@ service.yaml:29:15: "post" is no method; methods are upper case`},
 bundle.yaml:15:14: "kind: api_key" is part of the format, but this version does not enforce it; remove it`},
 	{name: "introspection and discovery", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: introspection, ", "jwks: {file: keys/corp.jwks.json}", "jwks: {discovery: true}"}, want: `bundle.yaml:9:12: "discovery" is part of the format, but this version does not enforce it; remove it
 bundle.yaml:15:14: "kind: introspection" is part of the format, but this version does not enforce it; remove it`},
-	{name: "keys not enforced", edit: []string{"defaults:", "cors: {origins: [https://app.example.com]}\ncandidate: {rules: [policy.next.csv]}\nobserve: []\ndefaults:", "    scopes:", "    assurance: {acr: [\"urn:example:mfa\"], max_age: 10min}\n    scopes:"}, want: `service.yaml:17:1: "cors" is part of the format, but this version does not enforce it; remove it
-service.yaml:18:1: "candidate" is part of the format, but this version does not enforce it; remove it
-service.yaml:19:1: "observe" is part of the format, but this version does not enforce it; remove it
-service.yaml:34:5: "assurance" is part of the format, but this version does not enforce it; remove it`},
+	{name: "keys not enforced", edit: []string{"defaults:", "cors: {origins: [https://app.example.com]}\ndefaults:", "    scopes:", "    assurance: {acr: [\"urn:example:mfa\"], max_age: 10min}\n    scopes:"}, want: `service.yaml:17:1: "cors" is part of the format, but this version does not enforce it; remove it
+service.yaml:32:5: "assurance" is part of the format, but this version does not enforce it; remove it`},
+	{name: "a candidate of nothing", edit: []string{"defaults:", "candidate: {rules: [policy.next.csv]}\ndefaults:"}, want: `service.yaml:17:21: the bundle has no file "policy.next.csv"`},
+	{name: "observe without permission", edit: []string{"defaults:", "observe: [{route: log-in, until: \"2026-03-01\"}]\ndefaults:"}, want: `service.yaml:17:1: observe lets denied requests pass, and the operator has not permitted it for this bundle (bundles: [{dir: …, observe: true}] in the server's settings)`},
 	{name: "limits not enforced", edit: []string{"algorithm: gcra", "algorithm: sliding_log, distinct: params.id, when: {a: b}, lease: 5, by_class: {of: subject.roles, first_of: [{gold: 1000/min}], otherwise: 100/min}"}, want: `service.yaml:22:27: "algorithm: sliding_log" is part of the format, but this version does not enforce it; remove it
 service.yaml:22:51: "distinct" is part of the format, but this version does not enforce it; remove it
 service.yaml:22:72: "when" is part of the format, but this version does not enforce it; remove it
@@ -133,5 +133,7 @@ service.yaml:20:76: "lease" is part of the format, but this version does not enf
 	{name: "ratelimits", file: "ratelimits/a.yaml", edit: []string{"", "x"}, want: `ratelimits/a.yaml: this file is part of the format, but this version does not enforce it; remove it`},
 	{name: "entities", file: "entities/a.yaml", edit: []string{"", "x"}, want: `entities/a.yaml: this file is part of the format, but this version does not enforce it; remove it`},
 	{name: "threats", file: "threats.yaml", edit: []string{"", "x"}, want: `threats.yaml: this file is part of the format, but this version does not enforce it; remove it`},
-	{name: "tests", file: "tests/a.yaml", edit: []string{"", "x"}, want: `tests/a.yaml: this file is part of the format, but this version does not enforce it; remove it`},
+	{name: "tests", file: "tests/a.yaml", edit: []string{"", "suite: a\ncase: []\n"}, want: `tests/a.yaml:2:1: unknown key "case" (did you mean "cases"?)`},
+	{name: "a test's file", file: "tests/a.toml", edit: []string{"", "x"}, want: `tests/a.toml: this version does not know such a file at this place`},
+	{name: "a golden table that is no text", file: "tests/a.csv", edit: []string{"", "a\x00"}, want: `tests/a.csv:1:2: the control character U+0000`},
 }

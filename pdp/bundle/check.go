@@ -18,12 +18,16 @@ type checker struct {
 	options  *Options
 	used     map[string]bool // files that something refers to
 	problems format.Problems
+
+	// refs are the paths that each service refers to, and under nil those of bundle.yaml; current is whose turn it is.
+	refs    map[*format.Service][]string
+	current *format.Service
 }
 
-// check returns what is wrong with a bundle whose files are each fine. What a stage alone can judge is its compiler's
-// business.
-func check(b *format.Bundle, o *Options) format.Problems {
-	c := &checker{bundle: b, options: o, used: map[string]bool{}}
+// check finds what is wrong with a bundle whose files are each fine, and which files its parts refer to. What a stage
+// alone can judge is its compiler's business. Services in stock are not looked at again.
+func check(b *format.Bundle, stock *stock, o *Options) *checker {
+	c := &checker{bundle: b, options: o, used: map[string]bool{}, refs: map[*format.Service][]string{}}
 	c.head()
 	for _, name := range slices.Sorted(maps.Keys(b.Authenticators)) {
 		c.authenticator(name)
@@ -40,6 +44,13 @@ func check(b *format.Bundle, o *Options) format.Problems {
 		c.add(part{b.File, "", ""}, "", "the bundle has no services")
 	}
 	for _, s := range b.Services {
+		if old := stock.find(s.Dir); old != nil {
+			for _, p := range old.refs {
+				c.used[p] = true
+			}
+			continue
+		}
+		c.current = s
 		c.service(s)
 	}
 	for _, name := range b.Files.Paths() {
@@ -47,7 +58,7 @@ func check(b *format.Bundle, o *Options) format.Problems {
 			c.problems = append(c.problems, format.Problem{Position: format.Position{File: name}, Message: "nothing in the bundle refers to this file"})
 		}
 	}
-	return c.problems
+	return c
 }
 
 // part is a place in a file, for problems and for paths that are relative to it.
@@ -114,12 +125,15 @@ func (c *checker) refer(p part, below, ref string) {
 	switch {
 	case ok && placeOf(file.Path) == referredPlace:
 		c.used[file.Path] = true
+		c.refs[c.current] = append(c.refs[c.current], file.Path)
 	case ok:
 		c.add(p, below, "%q is not a file that can be referred to", ref)
 	default:
 		problem := p.file.Problem(p.at+below, fmt.Sprintf("the bundle has no file %q", ref))
-		if near := c.nearestFile(p.dir, ref); near != "" {
-			problem.Hint = fmt.Sprintf("did you mean %q?", near)
+		if len(c.problems) < maxProblems { // to look through all names is dear
+			if near := c.nearestFile(p.dir, ref); near != "" {
+				problem.Hint = fmt.Sprintf("did you mean %q?", near)
+			}
 		}
 		c.problems = append(c.problems, problem)
 	}

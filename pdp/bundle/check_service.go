@@ -24,6 +24,10 @@ func (c *checker) service(s *format.Service) {
 	for i := range s.Policies {
 		c.policy(part{s.File, fmt.Sprintf("$.policies[%d]", i), s.Dir}, &s.Policies[i], names)
 	}
+	c.candidate(p, s)
+	if len(s.Observe) > 0 && !c.options.Observe {
+		c.add(p, ".observe", "observe lets denied requests pass, and the operator has not permitted it for this bundle (bundles: [{dir: …, observe: true}] in the server's settings)")
+	}
 	c.upstream(p, &s.Upstream)
 	for _, name := range slices.Sorted(maps.Keys(s.LimitDefinitions)) {
 		at := part{s.File, "$.limit_definitions." + name, s.Dir}
@@ -35,6 +39,20 @@ func (c *checker) service(s *format.Service) {
 	c.limitNames(p, ".defaults.limits", s, s.Defaults.Limits)
 	for i := range s.Routes {
 		c.route(part{s.File, fmt.Sprintf("$.routes[%d]", i), s.Dir}, s, &s.Routes[i])
+	}
+}
+
+// candidate checks the references of a candidate.
+func (c *checker) candidate(p part, s *format.Service) {
+	next := s.Candidate
+	if next == nil {
+		return
+	}
+	if next.Model != "" {
+		c.refer(p, ".candidate.model", next.Model)
+	}
+	for i, rules := range next.Rules {
+		c.refer(p, fmt.Sprintf(".candidate.rules[%d]", i), rules)
 	}
 }
 

@@ -15,11 +15,15 @@ import (
 // compiled is one revision of a bundle, ready to stand in a snapshot.
 type compiled struct {
 	info     pipeline.BundleInfo
-	services []*pipeline.Service
+	main     *format.File // bundle.yaml
+	shared   inputs       // bundle.yaml and the files that it refers to: every service is made of them too
+	services []*built
+	report   []string // of the services that were made for this revision
 }
 
-// compile takes a bundle's files all the way, or says everything that is wrong with them.
-func compile(contents map[string][]byte, o *Options) (c *compiled, problems format.Problems) {
+// compile takes a bundle's files all the way, or says everything that is wrong with them. Services of before, the last
+// good revision or nil, are taken over where nothing changed that they are made of.
+func compile(files *format.Files, before *compiled, o *Options) (c *compiled, problems format.Problems) {
 	// A fault of a compiler must not take the server down that still serves the last good revision.
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -28,12 +32,17 @@ func compile(contents map[string][]byte, o *Options) (c *compiled, problems form
 		}
 		problems = tidy(problems)
 	}()
-	b, problems := parse(contents)
+	stock := newStock(files, before)
+	b, problems := parse(files, stock)
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	c = &compiled{info: pipeline.BundleInfo{Name: b.Name, Revision: Revision(contents)}}
-	problems = check(b, o)
+	if stock.main != nil {
+		b.File = stock.main // the same text; compilers keep by it what they made for all services
+	}
+	c = &compiled{info: pipeline.BundleInfo{Name: b.Name, Revision: revisionOf(files)}, main: b.File}
+	checked := check(b, stock, o)
+	problems = checked.problems
 	routes := make([]*route.Service, len(b.Services))
 	for i, s := range b.Services {
 		var found format.Problems
@@ -47,20 +56,38 @@ func compile(contents map[string][]byte, o *Options) (c *compiled, problems form
 	if _, err := route.NewTable(routes); err != nil {
 		return nil, format.Problems{b.File.Problem("", err.Error())}
 	}
+	c.shared = newInputs(files, "", append(checked.refs[nil], b.File.Path))
+	var made []*pipeline.Service
 	for i, s := range b.Services {
-		service, found := compileService(b, s, routes[i], o)
+		if old := stock.find(s.Dir); old != nil {
+			c.services = append(c.services, old.under(routes[i]))
+			continue
+		}
+		fresh, found := c.build(b, s, checked.refs[s], o)
+		fresh.service.Route = routes[i]
 		problems = append(problems, found...)
-		c.services = append(c.services, service)
+		c.services, made = append(c.services, fresh), append(made, fresh.service)
 	}
 	if len(problems) > 0 {
 		return nil, problems
 	}
+	c.report = report(made)
+	c.info.Load = pipeline.LoadInfo{Compiled: len(made), Reused: len(c.services) - len(made)}
 	return c, nil
 }
 
-func compileService(b *format.Bundle, s *format.Service, r *route.Service, o *Options) (*pipeline.Service, format.Problems) {
+// build makes a service that was not there before, or that changed.
+func (c *compiled) build(b *format.Bundle, s *format.Service, refs []string, o *Options) (*built, format.Problems) {
+	fresh := &built{source: *s, inputs: newInputs(b.Files, s.Dir, refs), refs: refs}
+	fresh.source.File = nil
+	var problems format.Problems
+	fresh.service, problems = compileService(view(b, s, &c.shared, &fresh.inputs), s, o)
+	return fresh, problems
+}
+
+// compileService returns a service without its route.
+func compileService(b *format.Bundle, s *format.Service, o *Options) (*pipeline.Service, format.Problems) {
 	service := &pipeline.Service{
-		Route:     r,
 		Record:    pipeline.RecordNames{Headers: b.Record.Headers, Query: b.Record.Query, Params: b.Record.Params, Claims: b.Record.Claims},
 		Resources: make([]*attribute.ResourceTemplate, len(s.Routes)),
 		Parts:     make(map[string]any, len(o.Compilers)),
@@ -77,6 +104,9 @@ func compileService(b *format.Bundle, s *format.Service, r *route.Service, o *Op
 		part, found := compiler.Compile(b, s)
 		problems = append(problems, found...)
 		service.Parts[compiler.Name()] = part
+		if reporter, ok := part.(reporter); ok && len(found) == 0 {
+			service.Report = append(service.Report, reporter.Report()...)
+		}
 	}
 	return service, problems
 }
@@ -108,7 +138,7 @@ func resourceOf(r *format.Route) (*attribute.ResourceTemplate, error) {
 }
 
 // snapshot joins bundles. It fails when two of them claim the same name, host or service.
-func snapshot(bundles []*compiled, o *Options) (*pipeline.Snapshot, error) {
+func snapshot(bundles []*compiled) (*pipeline.Snapshot, error) {
 	s := &pipeline.Snapshot{Services: map[*route.Service]*pipeline.Service{}}
 	var routes []*route.Service
 	names := map[string]bool{}
@@ -118,9 +148,9 @@ func snapshot(bundles []*compiled, o *Options) (*pipeline.Snapshot, error) {
 		}
 		names[b.info.Name] = true
 		s.Bundles = append(s.Bundles, b.info)
-		for _, service := range b.services {
-			routes = append(routes, service.Route)
-			s.Services[service.Route] = service
+		for _, made := range b.services {
+			routes = append(routes, made.service.Route)
+			s.Services[made.service.Route] = made.service
 		}
 	}
 	table, err := route.NewTable(routes)
@@ -138,7 +168,7 @@ var ErrConflict = errors.New("bundle conflicts with another")
 // Build compiles the files of one bundle, by slash-separated path, into a snapshot. The problems are sorted by file
 // and place; the snapshot is nil when there are any.
 func Build(contents map[string][]byte, o Options) (*pipeline.Snapshot, format.Problems) {
-	c, problems := compile(contents, &o)
+	c, problems := compile(format.NewFiles(contents), nil, &o)
 	if len(problems) > 0 {
 		return nil, problems
 	}
@@ -146,23 +176,9 @@ func Build(contents map[string][]byte, o Options) (*pipeline.Snapshot, format.Pr
 	if o.Clock != nil {
 		c.info.Loaded = o.Clock()
 	}
-	s, err := snapshot([]*compiled{c}, &o)
+	s, err := snapshot([]*compiled{c})
 	if err != nil {
 		return nil, format.Problems{{Position: format.Position{File: "bundle.yaml"}, Message: err.Error()}}
 	}
 	return s, nil
-}
-
-// Validate reads the bundle in a directory and returns what it is, or everything that is wrong with it, sorted by
-// file and place. The error is for a directory that cannot be read; problems are positions inside the bundle.
-func Validate(directory string, o Options) (pipeline.BundleInfo, format.Problems, error) {
-	contents, _, err := Directory{Path: directory}.read(nil)
-	if err != nil {
-		return pipeline.BundleInfo{}, nil, err
-	}
-	s, problems := Build(contents, o)
-	if len(problems) > 0 {
-		return pipeline.BundleInfo{}, problems, nil
-	}
-	return s.Bundles[0], nil, nil
 }

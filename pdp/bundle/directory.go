@@ -15,8 +15,8 @@ import (
 
 const (
 	maxFiles       = 10_000
-	maxFile        = 16 << 20 // of rules; the decoder bounds YAML files further
-	maxBundle      = 64 << 20
+	maxFile        = 64 << 20  // of rules, a million of them; the decoder bounds YAML files further
+	maxBundle      = 256 << 20 // held in memory, beside two compiled revisions, while it is loaded
 	maxPathDepth   = 8
 	maxDirectories = 2_000
 )
@@ -33,6 +33,7 @@ type tree struct {
 	directories []string // the same, without the root
 	fingerprint [sha256.Size]byte
 	newest      time.Time
+	bytes       int64 // of all files
 }
 
 // look lists what is in the root and takes its fingerprint: names, link targets, sizes and times. Links are followed
@@ -101,7 +102,7 @@ func (t *tree) add(root *os.Root, name string, info fs.FileInfo, hash io.Writer)
 	case len(t.files) >= maxFiles:
 		return fmt.Errorf("%w: more than %d files", ErrRead, maxFiles)
 	}
-	t.files = append(t.files, name)
+	t.files, t.bytes = append(t.files, name), t.bytes+info.Size()
 	return nil
 }
 
@@ -158,6 +159,9 @@ func (d Directory) readOnce() (map[string][]byte, *tree, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if t.bytes > maxBundle {
+		return nil, t, errLargeBundle
+	}
 	contents := make(map[string][]byte, len(t.files))
 	total := 0
 	for _, name := range t.files {
@@ -166,13 +170,14 @@ func (d Directory) readOnce() (map[string][]byte, *tree, error) {
 			return nil, t, fmt.Errorf("%w: %q: %w", ErrRead, name, reason(err))
 		}
 		if total += len(data); total > maxBundle {
-			return nil, t, fmt.Errorf("%w: larger than %d MiB", ErrRead, maxBundle>>20)
+			return nil, t, errLargeBundle
 		}
 		contents[name] = data
 	}
 	return contents, t, nil
 }
 
+var errLargeBundle = fmt.Errorf("%w: larger than %d MiB", ErrRead, maxBundle>>20)
 var errNotRegular = errors.New("not a regular file")
 var errTooLarge = fmt.Errorf("larger than %d MiB", maxFile>>20)
 
@@ -190,12 +195,17 @@ func readFile(root *os.Root, name string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxFile {
+	if info.Size() > maxFile {
 		return nil, errTooLarge
 	}
-	return data, nil
+	// In one piece: a buffer that grows would hold a large file three times. One byte more shows the end.
+	data := make([]byte, info.Size()+1)
+	n, err := io.ReadFull(f, data)
+	switch {
+	case err == nil:
+		return nil, ErrChanging // it grew
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return data[:n], nil
+	}
+	return nil, err
 }

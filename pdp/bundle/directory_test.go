@@ -73,13 +73,13 @@ func TestRead(t *testing.T) {
 		{"a large file", func(t *testing.T, dir string) {
 			must(t, os.WriteFile(filepath.Join(dir, "x.csv"), nil, 0o644))
 			must(t, os.Truncate(filepath.Join(dir, "x.csv"), maxFile+1))
-		}, `"x.csv": larger than 16 MiB`},
+		}, `"x.csv": larger than 64 MiB`},
 		{"large in all", func(t *testing.T, dir string) {
 			for _, name := range []string{"1.csv", "2.csv", "3.csv", "4.csv", "5.csv"} {
 				must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
 				must(t, os.Truncate(filepath.Join(dir, name), maxFile))
 			}
-		}, `larger than 64 MiB`},
+		}, `larger than 256 MiB`},
 		{"gone", func(t *testing.T, dir string) { must(t, os.RemoveAll(dir)) }, `no such file or directory`},
 		{"a file", func(t *testing.T, dir string) {
 			must(t, os.RemoveAll(dir))
@@ -156,19 +156,21 @@ func TestFingerprintSeesLinks(t *testing.T) {
 	}
 }
 
-func TestValidate(t *testing.T) {
+func TestReadDirectory(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, sample(t, nil))
-	info, problems, err := Validate(dir, options(echo{}))
-	if err != nil || problems != nil || info.Name != "acme" || info.Revision != Revision(sample(t, nil)) {
-		t.Errorf("%+v, %v, %v", info, problems, err)
+	contents, err := ReadDirectory(dir)
+	if diff := cmp.Diff(sample(t, nil), contents); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
 	}
 	write(t, dir, map[string][]byte{"x.txt": nil, "bundle.yaml": []byte("nme: x\n")})
-	_, problems, err = Validate(dir, options(echo{}))
-	if err != nil || len(problems) != 2 || problems[0].File != "bundle.yaml" || problems[1].File != "x.txt" {
-		t.Errorf("%v, %v", problems, err)
+	contents, err = ReadDirectory(dir)
+	must(t, err)
+	_, problems := Build(contents, options(echo{}))
+	if len(problems) != 2 || problems[0].File != "bundle.yaml" || problems[1].File != "x.txt" {
+		t.Errorf("%v", problems)
 	}
-	if _, _, err = Validate(filepath.Join(dir, "nowhere"), options(echo{})); !errors.Is(err, ErrRead) {
+	if _, err = ReadDirectory(filepath.Join(dir, "nowhere")); !errors.Is(err, ErrRead) {
 		t.Error(err)
 	}
 }

@@ -1,5 +1,6 @@
 // Package bundle reads policy bundles from directories, checks them as a whole, compiles them with the compilers of
-// the stages, and publishes the result as one snapshot that replaces the one before atomically.
+// the stages, and publishes the result as one snapshot that replaces the one before atomically. A revision compiles
+// only the services whose files changed; the others it takes over from the revision before.
 //
 // The assembly imports it to run a server, the command and the tools to validate bundles. It knows no stage: whoever
 // assembles a server hands the compilers in. It never publishes a bundle that it did not understand whole: what this
@@ -23,7 +24,11 @@ type Compiler interface {
 	// Name is the stage's name, under which it finds its part in pipeline.Service.
 	Name() string
 	// Compile returns the stage's part for a service, or what is wrong with it. The bundle is whole and its
-	// references are checked. Compile must not keep the bundle's maps and slices if it changes them.
+	// references are checked. It holds the files that bundle.yaml, the service's directory and the service's references
+	// name, and no others: while those stay the same the part is taken over by later revisions, with another
+	// pipeline.Service around it. b.File is the same pointer for as long as bundle.yaml and the files that it names stay
+	// the same, so that what is the same for all services can be kept by it. Compile must not keep the bundle's maps and
+	// slices if it changes them.
 	Compile(b *format.Bundle, s *format.Service) (part any, problems format.Problems)
 }
 
@@ -34,6 +39,8 @@ type Options struct {
 	// ClientAddress is set when the operator chose how the client's address is found. Without it a bundle that uses
 	// client.address or client.network is refused.
 	ClientAddress bool
+	// Observe is set when the operator lets bundles turn policy denials into alarms for a while (observe).
+	Observe bool
 	// Clock returns the time at which a revision becomes active.
 	Clock func() time.Time
 }
@@ -42,6 +49,8 @@ type Options struct {
 type Directory struct {
 	// Path is the directory, or a symbolic link to it. Owner says who answers for it, in reports.
 	Path, Owner string
+	// Observe permits this bundle what Options.Observe permits all.
+	Observe bool
 }
 
 // Status says how one directory's bundle stands.
@@ -52,4 +61,6 @@ type Status struct {
 	// Err says why the files as they are do not serve; nil when they do. Problems are in it where it is about the
 	// content of files.
 	Err error
+	// Report is what the parts that were compiled for the active revision have to say about themselves.
+	Report []string
 }

@@ -119,11 +119,13 @@ var serviceKeys = map[string]key{
 	"routes.[].body.types":                    {by: byInspection},
 	"routes.[].identity":                      {by: byIdentity, values: []string{"required", "optional", "none"}},
 	"unmatched":                               {by: byRoute, values: []string{"403", "404"}},
-	"candidate":                               {by: notYet},
-	"candidate.rules":                         {by: notYet},
-	"observe":                                 {by: notYet},
-	"observe.[].route":                        {by: notYet},
-	"observe.[].until":                        {by: notYet},
+	"candidate":                               {by: byPolicy},
+	"candidate.policy":                        {by: byPolicy},
+	"candidate.model":                         {by: byPolicy},
+	"candidate.rules":                         {by: byPolicy},
+	"observe":                                 {by: byPolicy},
+	"observe.[].route":                        {by: byPolicy},
+	"observe.[].until":                        {by: byPolicy},
 	"routes.[].resource.id":                   {by: byBundle},
 	"routes.[].resource.id.attr":              {by: byBundle},
 	"routes.[].resource.id.missing":           {by: byBundle},
@@ -146,6 +148,10 @@ var policyKeys = map[string]key{
 	"token_roles.from":     {by: byPolicy},
 	"token_roles.relation": {by: byPolicy},
 	"token_roles.domain":   {by: byPolicy},
+	"matching":             {by: byPolicy},
+	"matching.*":           {by: byPolicy},
+	"matching.*.names":     {by: byPolicy},
+	"matching.*.domains":   {by: byPolicy},
 	"max_cost":             {by: byPolicy},
 }
 
@@ -258,6 +264,8 @@ const (
 	laterPlace                 // of the format, not enforced yet
 	yamlPlace                  // bundle.yaml and services/*/service.yaml
 	referredPlace              // must be named by another file
+	suitePlace                 // decision tests
+	testPlace                  // what decision tests read: golden tables, bodies
 )
 
 // places are the patterns (path.Match) of the format's files, first match first.
@@ -277,8 +285,14 @@ var places = []struct {
 	{"keys/*.json", referredPlace},
 	{"ratelimits/*", laterPlace},
 	{"entities/*", laterPlace},
-	{"tests/*", laterPlace},
-	{"tests/*/*", laterPlace},
+	{"tests/*.yaml", suitePlace},
+	{"tests/*/*.yaml", suitePlace},
+	{"tests/*.csv", testPlace},
+	{"tests/*/*.csv", testPlace},
+	{"tests/*.json", testPlace},
+	{"tests/*/*.json", testPlace},
+	{"tests/*.txt", testPlace},
+	{"tests/*/*.txt", testPlace},
 	{"threats.yaml", laterPlace},
 }
 

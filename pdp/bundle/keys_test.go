@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 )
 
 // structKey is a key that the format's structs have.
@@ -227,6 +228,11 @@ func TestEveryKeyOfTheDesign(t *testing.T) {
 	if walked < 120 {
 		t.Errorf("walked %d keys; has the form of the document changed?", walked)
 	}
+	suiteFile := &format.File{Path: "tests/a.yaml", Data: []byte(examples["tests/*.yaml"])}
+	if problems := format.Decode(suiteFile, new(suite.Suite)); len(problems) > 0 {
+		t.Error(problems)
+	}
+	delete(examples, "tests/*.yaml")
 	// The other examples are of files that are refused as a whole.
 	for title := range examples {
 		if placeOf(strings.ReplaceAll(title, "*", "a")) != laterPlace {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 )
 
 // The format that this version reads.
@@ -29,9 +30,8 @@ var leftover = regexp.MustCompile(`(~|#|\.(bak|new|old|orig|rej|save|swo|swp|tmp
 const nameRule = "a name is 1 to 63 lower-case letters, digits and hyphens, and begins with a letter or digit"
 
 // parse decodes a bundle's files and refuses keys, values and files that this version does not know or enforce. The
-// bundle is nil when there is no bundle.yaml at all.
-func parse(contents map[string][]byte) (*format.Bundle, format.Problems) {
-	files := format.NewFiles(contents)
+// bundle is nil when there is no bundle.yaml at all. Services in stock are decoded already.
+func parse(files *format.Files, stock *stock) (*format.Bundle, format.Problems) {
 	problems := checkPlaces(files)
 	main, ok := files.Get("", "bundle.yaml")
 	if !ok {
@@ -53,6 +53,12 @@ func parse(contents map[string][]byte) (*format.Bundle, format.Problems) {
 			continue
 		}
 		s := &format.Service{Dir: path.Clean(directory)}
+		if old := stock.find(s.Dir); old != nil {
+			*s = old.source
+			s.File, _ = files.Get("", name)
+			b.Services = append(b.Services, s)
+			continue
+		}
 		s.File, _ = files.Get("", name)
 		decoded := format.Decode(s.File, s)
 		if len(decoded) == 0 {
@@ -88,9 +94,13 @@ func checkPlaces(files *format.Files) format.Problems {
 			whole(name, "this file is part of the format, but this version does not enforce it; remove it")
 		case unknownPlace:
 			whole(name, "this version does not know such a file at this place")
-		case referredPlace:
+		case referredPlace, testPlace:
 			file, _ := files.Get("", name)
 			problems = append(problems, file.CheckText()...)
+		case suitePlace:
+			// What the tests mean is their runner's business; a server only keeps typos out.
+			file, _ := files.Get("", name)
+			problems = append(problems, format.Decode(file, new(suite.Suite))...)
 		case yamlPlace: // decoded later, which checks the text too
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 )
 
@@ -56,8 +57,9 @@ type entry struct {
 
 	judged      string // the revision that was last compiled; "" none
 	fingerprint [32]byte
-	racy        bool // a file changed so shortly before it was read that another change need not show
-	looks       int  // since the last reading
+	directories []string // below it, when it was last looked at
+	racy        bool     // a file changed so shortly before it was read that another change need not show
+	looks       int      // since the last reading
 }
 
 // NewManager checks the options. It reads nothing: Load does.
@@ -143,31 +145,44 @@ func (m *Manager) examine(e *entry, force bool) bool {
 	e.looks++
 	if !force && !e.racy && e.looks < readAnyway {
 		t, err := e.look()
-		if err == nil && t.fingerprint == e.fingerprint {
-			return false
+		if err == nil {
+			e.directories = t.directories
+			if t.fingerprint == e.fingerprint {
+				return false
+			}
 		}
 	}
+	began := m.options.Clock()
 	contents, t, err := e.read(m.between)
 	if err != nil {
 		e.err, e.judged, e.pending, e.looks, e.racy = err, "", nil, 0, true
 		return false
 	}
 	const resolution = time.Second // of the times that a file system keeps, and more
+	e.directories = t.directories
 	e.fingerprint, e.looks, e.racy = t.fingerprint, 0, m.options.Clock().Sub(t.newest) < resolution
-	revision := Revision(contents)
+	files := format.NewFiles(contents)
+	revision := revisionOf(files)
 	if revision == e.judged {
 		return false
+	}
+	before := e.pending // the latest revision that was good by itself
+	if before == nil {
+		before = e.good
 	}
 	e.judged, e.pending = revision, nil
 	if e.good != nil && e.good.info.Revision == revision {
 		e.err = nil
 		return false
 	}
-	c, problems := compile(contents, &m.options.Options)
+	o := m.options.Options
+	o.Observe = o.Observe || e.Observe
+	c, problems := compile(files, before, &o)
 	if len(problems) > 0 {
 		e.err = problems
 		return false
 	}
+	c.info.Load.Took = m.options.Clock().Sub(began)
 	e.err, e.pending = nil, c
 	return true
 }
@@ -233,7 +248,7 @@ func (m *Manager) join(choose func(*entry) *compiled) (*pipeline.Snapshot, error
 			bundles = append(bundles, c)
 		}
 	}
-	return snapshot(bundles, &m.options.Options)
+	return snapshot(bundles)
 }
 
 // publish hands the good bundles out, once there is one of every directory.
@@ -257,7 +272,7 @@ func (m *Manager) setStatus() {
 	for i, e := range m.entries {
 		status[i] = Status{Directory: e.Directory, Err: e.err}
 		if e.good != nil && m.published {
-			status[i].Active = e.good.info
+			status[i].Active, status[i].Report = e.good.info, e.good.report
 		}
 	}
 	m.statusMu.Lock()

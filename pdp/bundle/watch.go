@@ -96,7 +96,7 @@ func (m *Manager) concerns(name string) bool {
 	return false
 }
 
-// aim watches the directories as they are now, and reports whether one is watched that was not before.
+// aim watches the directories as they were when they were last looked at, and reports whether one is watched that was not before.
 func (m *Manager) aim(watcher *fsnotify.Watcher) (added bool) {
 	wanted := map[string]bool{}
 	want := func(directory string) {
@@ -105,14 +105,16 @@ func (m *Manager) aim(watcher *fsnotify.Watcher) (added bool) {
 			wanted[target] = true
 		}
 	}
-	for _, e := range m.entries {
+	m.mu.Lock()
+	seen := make([][]string, len(m.entries))
+	for i, e := range m.entries {
+		seen[i] = e.directories
+	}
+	m.mu.Unlock()
+	for i, e := range m.entries {
 		want(filepath.Dir(filepath.Clean(e.Path)))
 		want(e.Path)
-		t, err := e.look()
-		if err != nil {
-			continue
-		}
-		for _, directory := range t.directories {
+		for _, directory := range seen[i] {
 			want(filepath.Join(e.Path, filepath.FromSlash(directory)))
 		}
 	}

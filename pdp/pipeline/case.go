@@ -10,12 +10,16 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/attribute"
 	"github.com/durward-pdp/durward/pdp/route"
+	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
 // Case is one request on its way through the stages. One goroutine owns it.
 type Case struct {
 	attribute.Facts
+	// Given is the subject that stands for the request's credentials; nil for all that adapters bring. Only the engine
+	// sets it.
+	Given *subject.Subject
 	// Service is the compiled policy of the request's service.
 	Service *Service
 	// Grant is the policy's yes. Only the policy stage sets it, and the pipeline for public routes.
@@ -28,9 +32,33 @@ type Case struct {
 
 	settled bool
 	outage  bool
+	rules   RuleNames
+	rule    uint32
 }
 
-// Grant is the policy's yes.
+// RuleNames names the rules of a compiled policy by their numbers. It is immutable.
+type RuleNames interface {
+	// Position is where the rule stands, file:line.
+	Position(rule uint32) string
+	// ID is the rule's stable hash.
+	ID(rule uint32) string
+}
+
+// SetRule notes the rule that decided; nil is none. Its names are made by NameRule, so that whoever needs none pays for none.
+func (c *Case) SetRule(names RuleNames, rule uint32) {
+	c.Verdict.Explanation.Rule, c.Verdict.Explanation.RuleID = "", ""
+	c.rules, c.rule = names, rule
+}
+
+// NameRule writes the names of the rule that decided into the verdict. The engine calls it before anybody reads the verdict.
+func (c *Case) NameRule() {
+	if c.rules != nil {
+		c.Verdict.Explanation.Rule, c.Verdict.Explanation.RuleID = c.rules.Position(c.rule), c.rules.ID(c.rule)
+		c.rules = nil
+	}
+}
+
+// Grant is the policy's yes. It is immutable: a stage may give the same one to many cases.
 type Grant struct {
 	// By is "public" or the name of the policy that granted last.
 	By string
@@ -71,6 +99,8 @@ type Service struct {
 	Resources []*attribute.ResourceTemplate
 	// Parts are what each stage compiled, by the stage's name.
 	Parts map[string]any
+	// Report is what the parts have to say about themselves, as how a policy will run.
+	Report []string
 }
 
 // RecordNames are the request parts that the bundle's owner wants to see in records.
@@ -106,4 +136,14 @@ type BundleInfo struct {
 	Sequence       uint64
 	// Loaded is when the revision became active.
 	Loaded time.Time
+	// Load says what it took.
+	Load LoadInfo
+}
+
+// LoadInfo says what it took to load a revision.
+type LoadInfo struct {
+	// Compiled services were new or had changed; Reused ones came from the revision before as they were.
+	Compiled, Reused int
+	// Took is the time from the reading of the first file until the revision was compiled.
+	Took time.Duration
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 
 	"github.com/go-json-experiment/json"
@@ -90,11 +91,20 @@ func (s *Signer) PublicKey() *Key { return s.public }
 // Sign makes a compact token of the given typ (empty: none) from the claims,
 // which it writes as they are.
 func (s *Signer) Sign(typ string, claims map[string]any) (string, error) {
-	header, err := json.Marshal(struct {
-		Alg string `json:"alg"`
-		Kid string `json:"kid"`
-		Typ string `json:"typ,omitzero"`
-	}{s.config.Algorithm, s.config.KeyID, typ})
+	header := map[string]any{}
+	if typ != "" {
+		header["typ"] = typ
+	}
+	return s.SignWith(header, claims)
+}
+
+// SignWith is Sign with a header that may hold any members beside alg and kid. A
+// kid of its own replaces the signer's; the alg is always the signer's.
+func (s *Signer) SignWith(header, claims map[string]any) (string, error) {
+	members := map[string]any{"kid": s.config.KeyID}
+	maps.Copy(members, header)
+	members["alg"] = s.config.Algorithm
+	head, err := json.Marshal(members, json.Deterministic(true))
 	if err != nil {
 		return "", fmt.Errorf("write a token's header: %w", err)
 	}
@@ -105,7 +115,7 @@ func (s *Signer) Sign(typ string, claims map[string]any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("write a token's claims: %w", err)
 	}
-	signed := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	signed := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(payload)
 	signature, err := s.signature(signed)
 	if err != nil {
 		return "", fmt.Errorf("sign a token: %w", err)

@@ -35,7 +35,8 @@ type RolePath struct {
 	// Relation is g, g2, …; Domain is "" for relations without domains.
 	Relation, Domain string
 	// Names begin with the name that was asked about and end with the role. Positions are where each link stands, one
-	// less than Names; "" for a link that the subject's token brought.
+	// less than Names; "" for a link that the subject's token brought. A name is followed by a pattern that matches it, or a
+	// pattern by a name that it matches, where the link or the rule stands that holds the pattern.
 	Names, Positions []string
 }
 

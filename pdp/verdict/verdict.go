@@ -97,6 +97,10 @@ type Explanation struct {
 	Limits []LimitState
 	// Detail is a short text for operators; it never holds a credential, and clients never see it.
 	Detail string
+	// Observed is why a policy would have denied, where the bundle turns that into an alarm; "" otherwise.
+	Observed Reason
+	// Candidate is what the next version of a policy says; nil where there is none, or it was not asked.
+	Candidate *Candidate
 	// Policies say why each policy that was asked answered as it did; nil unless the request asked for an explanation.
 	Policies []PolicyExplanation
 }

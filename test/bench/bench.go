@@ -29,6 +29,11 @@ type Setup struct {
 	Load Load
 	// Span is the least length of one measurement of a contest that one caller runs.
 	Span time.Duration
+	// Sizes are the numbers of rules that the policy contest asks about; CasbinTime ends Casbin's part of a case.
+	Sizes      []int
+	CasbinTime time.Duration
+	// Progress, if not nil, gets the rows of a long contest as they come.
+	Progress io.Writer
 	// Root is the checkout that Durward is built from. Dir is a folder for what contenders write.
 	Root, Dir string
 	// Null is the command line of a program that calls [ServeNull].
@@ -124,6 +129,14 @@ func runAll(ctx context.Context, matches []match) ([]Row, error) {
 		rows = append(rows, more...)
 	}
 	return rows, nil
+}
+
+// progress shows rows of a contest that goes on.
+func (s Setup) progress(rows []Row) error {
+	if s.Progress == nil {
+		return nil
+	}
+	return Print(s.Progress, rows)
 }
 
 func summarise(name, subject string, samples []sample) []Row {

@@ -69,26 +69,33 @@ func TestRepeat(t *testing.T) {
 
 // TestWrongAnswers shows that a contender that decides wrongly has no figure.
 func TestWrongAnswers(t *testing.T) {
-	for _, q := range append(rbac(20), rest(10)...) {
-		q.allowed = !q.allowed
-		ours, err := q.stage()
+	for _, build := range policyCases {
+		c := build(20)
+		ours, err := c.stage()
 		if err != nil {
 			t.Fatal(err)
 		}
-		theirs, err := q.enforcer()
+		theirs, err := c.enforcer()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := ours(t.Context()); !errors.Is(err, errAnswer) {
-			t.Errorf("%s, durward: %v", q.name, err)
-		}
-		if err := theirs(t.Context()); !errors.Is(err, errAnswer) {
-			t.Errorf("%s, casbin: %v", q.name, err)
+		for i := range c.questions[:50] {
+			q := c.questions[i]
+			if err := errors.Join(ours(t.Context(), &q), theirs(t.Context(), &q)); err != nil {
+				t.Errorf("%s: the right answer: %v", c.name, err)
+			}
+			q.allowed = !q.allowed
+			if err := ours(t.Context(), &q); !errors.Is(err, errAnswer) {
+				t.Errorf("%s, durward: %v", c.name, err)
+			}
+			if err := theirs(t.Context(), &q); !errors.Is(err, errAnswer) {
+				t.Errorf("%s, casbin: %v", c.name, err)
+			}
 		}
 	}
-	q := rest(10)[0]
-	q.model = "[matchers]\n"
-	if _, err := q.stage(); err == nil || !strings.Contains(err.Error(), "model.conf") {
+	c := rest(10)
+	c.model = "[matchers]\n"
+	if _, err := c.stage(); err == nil || !strings.Contains(err.Error(), "model.conf") {
 		t.Errorf("a broken model: %v", err)
 	}
 

@@ -117,7 +117,7 @@ func repeat(ctx context.Context, span time.Duration, decide func(context.Context
 	}
 	runtime.ReadMemStats(&after)
 	return sample{
-		{"time_per_decision", "ns"}:           float64(took.Nanoseconds()) / float64(decisions),
-		{"allocations_per_decision", "count"}: float64(after.Mallocs-before.Mallocs) / float64(decisions),
+		{"time", "ns"}:      float64(took.Nanoseconds()) / float64(decisions),
+		{"allocs", "count"}: float64(after.Mallocs-before.Mallocs) / float64(decisions),
 	}, nil
 }

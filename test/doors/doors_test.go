@@ -258,21 +258,26 @@ func sdk(t *testing.T, target, token string) door {
 	const name = "sdk"
 	client := newClient(t, target, token)
 	return door{name: name, ask: func(ctx context.Context, q *question) (answer, error) {
-		h := &authz.HTTP{
-			Method: q.method, Host: q.host, Target: q.target, Scheme: q.scheme(), Protocol: "HTTP/1.1",
-			BodySize: q.size(), Service: q.service, PeerAddress: "127.0.0.1:4242",
-		}
+		address := "127.0.0.1:4242"
 		if token != "" {
-			h.PeerAddress = "" // this caller may not assert it
+			address = "" // this caller may not assert it
 		}
-		for _, f := range q.lines(name) {
-			h.Header = append(h.Header, authz.Field{Name: f.name, Value: f.value})
-		}
-		if block, _ := pem.Decode(q.cert); block != nil {
-			h.Certificate = block.Bytes
-		}
-		return readDecision(client.Check(ctx, authz.Request{HTTP: h}))
+		return readDecision(client.Check(ctx, sdkRequest(q, name, address)))
 	}}
+}
+
+func sdkRequest(q *question, doorName, address string) authz.Request {
+	h := &authz.HTTP{
+		Method: q.method, Host: q.host, Target: q.target, Scheme: q.scheme(), Protocol: "HTTP/1.1",
+		BodySize: q.size(), Service: q.service, PeerAddress: address,
+	}
+	for _, f := range q.lines(doorName) {
+		h.Header = append(h.Header, authz.Field{Name: f.name, Value: f.value})
+	}
+	if block, _ := pem.Decode(q.cert); block != nil {
+		h.Certificate = block.Bytes
+	}
+	return authz.Request{HTTP: h}
 }
 
 // middleware is the door of an HTTP server that httpauthz protects. Requests reach it over real connections.

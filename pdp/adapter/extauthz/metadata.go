@@ -42,6 +42,7 @@ func metadata(v *verdict.Verdict) *structpb.Struct {
 		{Name: "bundle", Value: v.Explanation.Bundle},
 		{Name: "revision", Value: v.Explanation.Revision},
 		{Name: "limit", Value: v.Explanation.Limit},
+		{Name: "observed", Value: string(v.Explanation.Observed)},
 	} {
 		delete(fields, f.Name)
 		putText(fields, f.Name, f.Value)

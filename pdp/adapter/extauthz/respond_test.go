@@ -241,7 +241,7 @@ func TestMetadataIsBoundedAndUTF8(t *testing.T) {
 // TestStagesCannotForgeMetadata: a stage's own value never stands where the verdict has none.
 func TestStagesCannotForgeMetadata(t *testing.T) {
 	v := verdict.Verdict{Reason: verdict.NoRoute}
-	names := []string{"effect", "decision_id", "reason", "degraded", "stage", "policy", "rule", "rule_id", "bundle", "revision", "limit", "limits"}
+	names := []string{"effect", "decision_id", "reason", "degraded", "stage", "policy", "rule", "rule_id", "bundle", "revision", "limit", "limits", "observed"}
 	for _, name := range names {
 		v.Obligations.Metadata = append(v.Obligations.Metadata, verdict.Field{Name: name, Value: "forged"})
 	}

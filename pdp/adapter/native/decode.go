@@ -45,12 +45,28 @@ func (d *decoder) read(in *durwardv1.CheckRequest) {
 		// Also where it is refused: what was not to be charged is not charged.
 		r.Mode = request.Dry
 	}
+	d.readExplain(in.GetExplain())
 	r.CorrelationID = request.Printable(in.GetCorrelationId(), maxLabel)
 	switch question := in.GetQuestion().(type) {
 	case *durwardv1.CheckRequest_Http:
 		d.readHTTP(question.Http)
 	case *durwardv1.CheckRequest_Operation:
 		d.readOperation(question.Operation)
+	default:
+		d.refuse(verdict.MalformedRequest)
+	}
+}
+
+// readExplain refuses who may not ask: an answer without the reasons would look like one that has none.
+func (d *decoder) readExplain(wanted durwardv1.Explain) {
+	switch {
+	case wanted == durwardv1.Explain_EXPLAIN_UNSPECIFIED:
+	case !d.asserts.Explain:
+		d.refuse(verdict.CallerNotTrusted)
+	case wanted == durwardv1.Explain_EXPLAIN_DECISION:
+		d.request.Explain = request.ExplainDecision
+	case wanted == durwardv1.Explain_EXPLAIN_ALL:
+		d.request.Explain = request.ExplainAll
 	default:
 		d.refuse(verdict.MalformedRequest)
 	}

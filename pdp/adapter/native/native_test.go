@@ -60,7 +60,7 @@ func (d *decider) last(t *testing.T) *request.Request {
 	return d.seen[len(d.seen)-1]
 }
 
-var everything = Asserts{ClientAddress: true, ClientCertificate: true, Service: true, DryRun: true}
+var everything = Asserts{ClientAddress: true, ClientCertificate: true, Service: true, DryRun: true, Explain: true}
 
 func allowed() verdict.Verdict {
 	return verdict.Verdict{Effect: verdict.Allow, Reason: verdict.Allowed, DecisionID: "d1"}
@@ -264,6 +264,10 @@ func TestRefused(t *testing.T) {
 		{"untrusted certificate", edit(func(in *durwardv1.HTTPRequest) { in.Certificate = der }), Asserts{ClientAddress: true, Service: true, DryRun: true}, verdict.CallerNotTrusted},
 		{"untrusted service", edit(func(in *durwardv1.HTTPRequest) { in.Service = "s" }), Asserts{ClientAddress: true, ClientCertificate: true, DryRun: true}, verdict.CallerNotTrusted},
 		{"untrusted dry run", &durwardv1.CheckRequest{DryRun: true, Question: httpRequest().GetQuestion()}, Asserts{ClientAddress: true, ClientCertificate: true, Service: true}, verdict.CallerNotTrusted},
+		{"untrusted explanation", explaining(durwardv1.Explain_EXPLAIN_DECISION), Asserts{ClientAddress: true, ClientCertificate: true, Service: true, DryRun: true}, verdict.CallerNotTrusted},
+		{"untrusted full explanation", explaining(durwardv1.Explain_EXPLAIN_ALL), Asserts{DryRun: true}, verdict.CallerNotTrusted},
+		{"unknown explanation of the untrusted", explaining(7), Asserts{}, verdict.CallerNotTrusted},
+		{"unknown explanation", explaining(7), everything, verdict.MalformedRequest},
 		{"plain request of the untrusted", httpRequest(), Asserts{}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -17,8 +17,7 @@ const (
 	maxFields     = 128
 	maxValue      = 8 << 10
 	maxFieldBytes = 32 << 10
-	// maxLimits and maxMetadata bound what is told besides.
-	maxLimits   = 32
+	// maxMetadata bounds what is told besides.
 	maxMetadata = 64
 )
 
@@ -74,32 +73,6 @@ func denial(v *verdict.Verdict) *durwardv1.CheckResponse {
 	}
 	if v.RetryAfter > 0 {
 		out.RetryAfter = durationpb.New(v.RetryAfter)
-	}
-	return out
-}
-
-func explanation(x *verdict.Explanation) *durwardv1.Explanation {
-	out := &durwardv1.Explanation{
-		Bundle:   clip(x.Bundle),
-		Revision: clip(x.Revision),
-		Policy:   clip(x.Policy),
-		Rule:     clip(x.Rule),
-		RuleId:   clip(x.RuleID),
-		Limit:    clip(x.Limit),
-	}
-	for i := range x.Limits[:min(len(x.Limits), maxLimits)] {
-		l := &x.Limits[i]
-		out.Limits = append(out.Limits, &durwardv1.LimitState{
-			Name:       clip(l.Name),
-			Quota:      l.Quota,
-			Remaining:  l.Remaining,
-			Window:     durationpb.New(l.Window),
-			Reset_:     durationpb.New(l.Reset),
-			RetryAfter: durationpb.New(l.RetryAfter),
-			Refused:    l.Refused,
-			Shadow:     l.Shadow,
-			Degraded:   l.Degraded,
-		})
 	}
 	return out
 }

@@ -35,6 +35,8 @@ type Asserts struct {
 	Service bool
 	// DryRun lets the caller ask without charging.
 	DryRun bool
+	// Explain lets the caller ask for the reasons, which hold values of the request.
+	Explain bool
 }
 
 // Options configure a Server.

@@ -122,7 +122,7 @@ func (c *checker) callers(path string, callers []Caller, tls *TLS) {
 }
 
 // Assertions are what a caller can be believed to assert.
-var Assertions = []string{"client_address", "certificate", "service", "dry_run"}
+var Assertions = []string{"client_address", "certificate", "service", "dry_run", "explain"}
 
 func (c *checker) tls(path string, t *TLS) {
 	if t == nil {

@@ -39,6 +39,8 @@ type Settings struct {
 type Bundle struct {
 	// Dir is its directory.
 	Dir string `yaml:"dir"`
+	// Observe permits the bundle to let pass what its policies deny, as an alarm and until a date (observe in service.yaml).
+	Observe bool `yaml:"observe"`
 }
 
 // Listener is one address that answers decision requests.
@@ -67,7 +69,7 @@ type Caller struct {
 	SANs []string `yaml:"sans"`
 	// TokenFile holds a bearer token that the caller sends with every call.
 	TokenFile string `yaml:"token_file"`
-	// Asserts lists what is believed of the caller: client_address, certificate, service, dry_run.
+	// Asserts lists what is believed of the caller: client_address, certificate, service; or may be asked by it: dry_run, explain.
 	Asserts []string `yaml:"asserts"`
 }
 

@@ -115,7 +115,7 @@ func TestRefusals(t *testing.T) {
 		{"two callers of one name", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a, token_file: t}, {name: a, token_file: u}]}]\n", []string{`"a" twice`}},
 		{"a caller that nothing names", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a}]}]\n", []string{"needs sans or token_file"}},
 		{"names without authorities", valid + "listeners: [{address: 127.0.0.1:1, " + tls + ", callers: [{name: a, sans: [b]}]}]\n", []string{"needs tls.client_ca"}},
-		{"an assertion", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a, token_file: t, asserts: [all]}]}]\n", []string{"client_address, certificate, service, dry_run"}},
+		{"an assertion", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a, token_file: t, asserts: [all]}]}]\n", []string{"client_address, certificate, service, dry_run, explain"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, _, err := Load(write(t, tt.text), nil, Overrides{})

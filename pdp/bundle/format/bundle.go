@@ -166,7 +166,9 @@ type Policy struct {
 	Request map[string]Attribute `yaml:"request"`
 	// TokenRoles feeds the subject's roles into a role relation.
 	TokenRoles *TokenRoles `yaml:"token_roles"`
-	// MaxCost is the estimated time of a decision above which the load fails; without it there is no bound.
+	// Matching makes patterns of the names or domains in the links of role relations, by relation.
+	Matching map[string]matching `yaml:"matching"`
+	// MaxCost is the estimated time of a decision above which the load fails; 1ms where the key is left out.
 	MaxCost *Duration `yaml:"max_cost"`
 }
 
@@ -176,6 +178,14 @@ type TokenRoles struct {
 	From     string `yaml:"from"`
 	Relation string `yaml:"relation"`
 	Domain   string `yaml:"domain"`
+}
+
+// Matching names the functions by which names and domains match those in the links of a role relation: keyMatch, keyMatch2,
+// keyMatch3, keyMatch4, keyMatch5, regexMatch or globMatch.
+type matching struct {
+	// Names is for members and roles, also those that rules name; Domains for the domains of links. Empty compares texts.
+	Names   string `yaml:"names"`
+	Domains string `yaml:"domains"`
 }
 
 // Attribute names an attribute, either as a plain string or as a mapping {attr, missing}.
@@ -283,13 +293,18 @@ type byClass struct {
 	Otherwise Rate              `yaml:"otherwise"`
 }
 
-// Candidate is a set of rules that is evaluated beside the policy.
+// Candidate is a next version of one policy that is evaluated beside it.
 type candidate struct {
+	// Policy names the policy; it may be left out where there is one.
+	Policy string `yaml:"policy"`
+	// Model is the path of the next model; empty takes the policy's. Rules are the paths of the next rule files.
+	Model string   `yaml:"model"`
 	Rules []string `yaml:"rules"`
 }
 
 // Observe turns policy denials of a route into alarms until a date.
 type observe struct {
+	// Route is the route's name; Until the day, YYYY-MM-DD, at whose beginning in UTC it ends.
 	Route string `yaml:"route"`
 	Until string `yaml:"until"`
 }

@@ -83,6 +83,14 @@ func TestExcerpt(t *testing.T) {
 	}
 }
 
+// TestNearestLooksOnlyAtWhatCanBeNear: for a file that a thousand services miss, all names are looked through.
+func TestNearestLooksOnlyAtWhatCanBeNear(t *testing.T) {
+	long := []string{"services/orders/policy.csv", "x"}
+	if n := testing.AllocsPerRun(10, func() { Nearest("shared/model.conf", long) }); n != 0 {
+		t.Errorf("%v allocations for names of other lengths", n)
+	}
+}
+
 func TestNearest(t *testing.T) {
 	names := []string{"methods", "name", "path", "by", "at"}
 	for name, want := range map[string]string{"method": "methods", "mehtods": "methods", "naem": "name", "pth": "path", "xyz": "", "bu": "", "a": "", "": "", "patsy": "path"} {

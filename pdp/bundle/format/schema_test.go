@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
+
+	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 )
 
 //go:generate go test -run ^TestSchemas$ -update .
@@ -25,9 +27,14 @@ var update = flag.Bool("update", false, "write docs/schema instead of comparing 
 // TestSchemas keeps docs/schema as the structs are.
 func TestSchemas(t *testing.T) {
 	comments := fieldComments(t, "bundle.go")
-	for name, root := range map[string]reflect.Type{"bundle": reflect.TypeFor[Bundle](), "service": reflect.TypeFor[Service]()} {
+	ofSuites := fieldComments(t, "suite/suite.go")
+	for name, root := range map[string]reflect.Type{"bundle": reflect.TypeFor[Bundle](), "service": reflect.TypeFor[Service](), "tests": reflect.TypeFor[suite.Suite]()} {
 		t.Run(name, func(t *testing.T) {
-			schema := schemaOf(root, comments)
+			descriptions := comments
+			if name == "tests" {
+				descriptions = ofSuites
+			}
+			schema := schemaOf(root, descriptions)
 			schema.Version = jsonschema.Version
 			schema.ID = jsonschema.ID("https://raw.githubusercontent.com/durward-pdp/durward/main/docs/schema/" + name + ".schema.json")
 			schema.Title = "Durward " + name + ".yaml, format 1"
@@ -60,8 +67,10 @@ func TestSchemas(t *testing.T) {
 // scalarSchemas are the types that are written as text of some form.
 var scalarSchemas = map[reflect.Type]jsonschema.Schema{
 	reflect.TypeFor[Duration](): {Type: "string", Pattern: `^(0|[1-9][0-9]*)(ms|s|m|min|h|d)$`},
-	reflect.TypeFor[Rate]():     {Type: "string", Pattern: `^[1-9][0-9]*/([1-9][0-9]*)?(s|min|h|d)$`},
-	reflect.TypeFor[Size]():     {OneOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: `^(0|[1-9][0-9]*)(B|KiB|MiB|GiB)?$`}}},
+
+	reflect.TypeFor[suite.Moment](): {Type: "string", Pattern: `^([+-][0-9]+(ms|s|m|min|h|d)|[0-9]{4}-.*)$`},
+	reflect.TypeFor[Rate]():         {Type: "string", Pattern: `^[1-9][0-9]*/([1-9][0-9]*)?(s|min|h|d)$`},
+	reflect.TypeFor[Size]():         {OneOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: `^(0|[1-9][0-9]*)(B|KiB|MiB|GiB)?$`}}},
 }
 
 // schemaOf describes a type as Decode reads it.

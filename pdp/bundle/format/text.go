@@ -20,6 +20,11 @@ func (f *File) CheckText() Problems {
 	line, column := 1, 0
 	data := f.Data
 	for len(data) > 0 && len(problems) < maxProblems {
+		if plain := plainText(data); plain > 0 { // nearly all of what is in rules
+			column += plain
+			data = data[plain:]
+			continue
+		}
 		r, size := utf8.DecodeRune(data)
 		column++
 		if r == utf8.RuneError && size == 1 {
@@ -38,6 +43,16 @@ func (f *File) CheckText() Problems {
 		data = data[size:]
 	}
 	return problems
+}
+
+// plainText returns how many bytes at the begin of data are printable ASCII: nothing is wrong with those.
+func plainText(data []byte) int {
+	for i, c := range data {
+		if c < 0x20 || c > 0x7E {
+			return i
+		}
+	}
+	return len(data)
 }
 
 // unsafeRune says what is wrong with r, which the byte next follows; "" when nothing is.
@@ -159,6 +174,9 @@ func Nearest(name string, candidates []string) string {
 	limit := min(2, (len(name)-1)/2)
 	best, bestDistance := "", limit+1
 	for _, candidate := range candidates {
+		if more := len(candidate) - len(name); more > limit || -more > limit {
+			continue // so many insertions alone
+		}
 		d := distance(name, candidate)
 		if d < bestDistance || d == bestDistance && d <= limit && candidate < best {
 			best, bestDistance = candidate, d

@@ -96,18 +96,24 @@ func (*Stage) Evaluate(_ context.Context, c *pipeline.Case) (pipeline.Outcome, e
 	return pipeline.Continue, nil
 }
 
-// establish finds the request's one credential, verifies it and sets the subject.
+// establish finds the request's one credential, verifies it and sets the subject. A subject that is given stands for
+// all credentials.
 func (p *part) establish(c *pipeline.Case, route *requirement) refusal {
-	raw, reason := credential(c)
+	raw, reason := "", verdict.Reason("")
+	if c.Given == nil {
+		raw, reason = credential(c)
+	}
 	if reason != "" {
 		return refusal{reason: reason}
 	}
 	var who subject.Subject
 	var r refusal
 	switch {
+	case c.Given != nil && !c.Given.IsAnonymous():
+		who, r = p.fromGiven(c.Given)
 	case raw != "":
 		who, r = p.fromToken(c, raw)
-	case c.Request.Certificate != nil && len(p.certificates) > 0:
+	case c.Given == nil && c.Request.Certificate != nil && len(p.certificates) > 0:
 		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
 	case route.mode == modeOptional && len(route.scopes) == 0:
 		return refusal{}

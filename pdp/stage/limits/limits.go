@@ -39,12 +39,15 @@ type Options struct {
 	Limiter *ratelimiter.Limiter
 	// Dropped, if not nil, is told of each denial that was not charged because too many waited. It must not block.
 	Dropped func()
+	// Wait charges denials before the decision ends, for tools whose next decision must see the charge. Servers leave it.
+	Wait bool
 }
 
 // Stage is the limits stage. It is safe for concurrent use.
 type Stage struct {
 	limiter *ratelimiter.Limiter
 	dropped func()
+	wait    bool
 }
 
 // New returns the stage.
@@ -55,7 +58,7 @@ func New(o Options) (*Stage, error) {
 	if o.Dropped == nil {
 		o.Dropped = func() {}
 	}
-	return &Stage{limiter: o.Limiter, dropped: o.Dropped}, nil
+	return &Stage{limiter: o.Limiter, dropped: o.Dropped, wait: o.Wait}, nil
 }
 
 // Name returns the stage's name.
@@ -139,7 +142,8 @@ func ahead(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // Settle charges the limits that count denials for a request that identity, inspection or policy denied. It does no
-// I/O of its own and never waits: when too many denials wait to be charged, this one is not, and Dropped is told.
+// I/O of its own and never waits, unless the stage was told to: when too many denials wait to be charged, this one is
+// not, and Dropped is told.
 func (s *Stage) Settle(c *pipeline.Case) {
 	r, err := limitsOf(c)
 	if err != nil || c.Request.Mode == request.Dry {
@@ -154,6 +158,12 @@ func (s *Stage) Settle(c *pipeline.Case) {
 		if charge, applies, wrong := b.charge(&c.Facts); applies && !wrong.is() {
 			due = append(due, charge)
 		}
+	}
+	if s.wait {
+		if err := s.limiter.Settle(context.Background(), due); err != nil { //nolint:forbidigo // stores have deadlines of their own
+			s.dropped()
+		}
+		return
 	}
 	if queued, err := s.limiter.TrySettle(due); err != nil || !queued {
 		s.dropped()

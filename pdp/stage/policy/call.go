@@ -9,6 +9,7 @@ import (
 	"github.com/casbin/govaluate"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/stage/policy/pattern"
 )
 
 // call compiles a call of a function, a role relation or eval.
@@ -30,11 +31,21 @@ func (c *compiler) call(name string, tokens []govaluate.ExpressionToken) (operan
 	if name == "eval" {
 		return c.evalCall(args)
 	}
-	return c.functionCall(name, functions[name], args)
+	return c.functionCall(name, args)
 }
 
 // textOf evaluates an operand that must be a string.
 func textOf(e *evaluator, o *operand) (string, error) {
+	if o.column >= 0 {
+		return e.rule.text(o.column), nil
+	}
+	if o.slot > 0 {
+		s := e.read(o.slot - 1)
+		if s.err == nil && !s.isText {
+			return "", errType
+		}
+		return s.text, s.err
+	}
 	v, err := o.get(e)
 	if err != nil {
 		return "", err
@@ -55,29 +66,69 @@ func (c *compiler) relationCall(rel *relation, args []operand) (operand, error) 
 			return operand{}, err
 		}
 	}
-	site := c.policy.sites
-	c.policy.sites++
+	targets, err := c.targets(rel, &args[1])
+	if err != nil {
+		return operand{}, err
+	}
+	c.policy.calls++
 	name, role := args[0], args[1]
-	domain := constantOperand("")
+	domain := constantOperand("") // without domains links are in this one
 	if rel.arity == 3 {
 		domain = args[2]
 	}
-	return operand{kind: kindBool, column: -1, fromRequest: true, cost: 50, get: func(e *evaluator) (any, error) {
-		n, err := textOf(e, &name)
-		if err != nil {
+	site := c.policy.site(rel, targets, &name, &domain)
+	o := operand{kind: kindBool, column: -1, fromRequest: true, cost: 50, source: callSource(rel.name, args)}
+	o.reads(args)
+	if rel.tokens != nil {
+		o.readsRequest = true
+		o.refuses = o.refuses || rel.tokens.fails(rel)
+	}
+	if rel.names != nil {
+		o.cost += 2 * rel.names.cost
+	}
+	o.refuses = o.refuses || rel.refuses
+	o.get = func(e *evaluator) (any, error) {
+		ask := membership{targets: targets}
+		var err error
+		if ask.name, err = textOf(e, &name); err != nil {
 			return nil, err
 		}
-		r, err := textOf(e, &role)
-		if err != nil {
+		if ask.role, err = textOf(e, &role); err != nil {
 			return nil, err
 		}
-		d, err := textOf(e, &domain)
-		if err != nil {
+		if ask.domain, err = textOf(e, &domain); err != nil {
 			return nil, err
 		}
-		holds, err := e.closures[site].holds(e, rel, n, r, d)
+		if role.column >= 0 {
+			ask.id = e.rule.cell(role.column)
+		} else {
+			ask.id = rel.links.values.find(ask.role)
+		}
+		holds, err := e.closures[site].holds(e, rel, ask)
 		return holds, err
-	}}, nil
+	}
+	return withAtom(o, roleAtom(rel, args, targets)), nil
+}
+
+// callSource writes a call.
+func callSource(name string, args []operand) string {
+	sources := make([]string, len(args))
+	for i := range args {
+		sources[i] = args[i].source
+	}
+	return name + "(" + strings.Join(sources, ", ") + ")"
+}
+
+// reads notes what a value that is computed from parts depends on, and whether one of them can fail or have another
+// type than a string.
+func (o *operand) reads(parts []operand) {
+	for i := range parts {
+		o.readsRequest = o.readsRequest || parts[i].readsRequest
+		o.readsRule = o.readsRule || parts[i].readsRule
+		o.columns |= parts[i].columns
+		o.fails = o.fails || parts[i].fails || parts[i].kind == kindUnknown
+		o.refuses = o.refuses || parts[i].refuses
+	}
 }
 
 // checkMember refuses values that a client or an issuer could choose to be the name of a role: whatever bears the
@@ -106,57 +157,77 @@ func (c *compiler) evalCall(args []operand) (operand, error) {
 	if len(args) != 1 || args[0].column < 0 || c.nested {
 		return operand{}, refuse("eval", "eval of anything but one field of p in the matcher is not enforced by this version")
 	}
-	column := args[0].column
-	byText := map[string][]*rule{}
-	var texts []string
-	for _, r := range c.rules {
-		source := r.text(column)
-		if byText[source] == nil {
-			texts = append(texts, source)
-		}
-		byText[source] = append(byText[source], r)
+	if !util.HasEval(c.model.matcher) {
+		return operand{}, refuse("eval", "Casbin does not see eval where a blank stands before its parenthesis: write eval(p.FIELD)")
 	}
-	programs := make(map[string]*program, len(texts))
-	cost := 0
-	for _, source := range texts {
-		sub := &compiler{model: c.model, rules: byText[source], fields: c.fields, policy: c.policy, nested: true}
+	column := args[0].column
+	byText := map[uint32][]uint32{}
+	var texts []uint32
+	for r := range c.eachRule() {
+		id := r.cell(column)
+		if byText[id] == nil {
+			texts = append(texts, id)
+		}
+		byText[id] = append(byText[id], r.row)
+	}
+	programs := make(map[uint32]*program, len(texts))
+	o := operand{column: -1, fromRequest: true, source: callSource("eval", args), readsRequest: true, readsRule: true}
+	o.reads(args)
+	for _, id := range texts {
+		if len(c.problems) >= maxProblems {
+			break // the place of each is looked for in its file
+		}
+		source, first := c.rules.values.text(id), c.rules.ref(byText[id][0])
+		sub := &compiler{model: c.model, rules: c.rules, rows: byText[id], fields: c.fields, policy: c.policy, nested: true}
 		p, err := sub.compile(util.EscapeAssertion(source), source)
 		c.problems = append(c.problems, sub.problems...)
 		if err != nil {
 			if len(c.problems) < maxProblems {
-				c.problems = append(c.problems, byText[source][0].fieldProblem(column, fmt.Sprintf("the expression in %s: %s", c.model.rule[column], err)))
+				c.problems = append(c.problems, first.fieldProblem(column, fmt.Sprintf("the expression in %s: %s", c.model.rule[column], err)))
 			}
 			continue
 		}
-		programs[source] = p
-		cost = max(cost, p.cost)
+		programs[id] = p
+		o.cost = max(o.cost, p.cost+20)
+		whole := p.operand()
+		whole.fails = whole.fails || whole.kind != kindBool
+		o.reads([]operand{whole})
 	}
-	return operand{column: -1, fromRequest: true, cost: cost + 20, get: func(e *evaluator) (any, error) {
-		p := programs[e.rule.text(column)]
+	o.get = func(e *evaluator) (any, error) {
+		p := programs[e.rule.cell(column)]
 		if p == nil {
 			return nil, errArgument
 		}
 		return p.value(e)
-	}}, nil
+	}
+	return o, nil
 }
 
 // functionCall compiles a call of one of Casbin's functions; its patterns are compiled here, once.
-func (c *compiler) functionCall(name string, f function, args []operand) (operand, error) {
-	if f.compile == nil {
+func (c *compiler) functionCall(name string, args []operand) (operand, error) {
+	f, known := pattern.Find(name)
+	if !known {
 		return operand{}, refuse(name, "unknown function %q", printable(name))
 	}
-	if len(args) != f.arguments {
-		return operand{}, refuse(name, "%s takes %d arguments and has %d", name, f.arguments, len(args))
+	if len(args) != f.Arguments {
+		return operand{}, refuse(name, "%s takes %d arguments and has %d", name, f.Arguments, len(args))
 	}
-	pattern, err := c.patterns(name, f, &args[1])
+	o := operand{kind: kindBool, column: -1, fromRequest: true, cost: f.Cost, source: callSource(name, args)}
+	if f.Text {
+		o.kind = kindText
+	}
+	o.reads(args)
+	o.fails = o.fails || name == "ipMatch"                          // of what is no address
+	o.refuses = o.refuses || name != "keyMatch" && name != "keyGet" // what is too long for its pattern
+	value, part := args[0], constantOperand("")
+	if len(args) == 3 {
+		part = args[2]
+	}
+	apply, table, err := c.pattern(name, f, &args[1])
 	if err != nil {
 		return operand{}, err
 	}
-	value, part := args[0], constantOperand("")
-	if f.arguments == 3 {
-		part = args[2]
-	}
-	return operand{kind: f.result, column: -1, fromRequest: true, cost: f.cost, get: func(e *evaluator) (any, error) {
+	o.get = func(e *evaluator) (any, error) {
 		v, err := textOf(e, &value)
 		if err != nil {
 			return nil, err
@@ -165,48 +236,34 @@ func (c *compiler) functionCall(name string, f function, args []operand) (operan
 		if err != nil {
 			return nil, err
 		}
-		apply := pattern(e)
-		if apply == nil {
-			return nil, errArgument
-		}
-		return apply(v, s)
-	}}, nil
+		return apply(e, v, s)
+	}
+	if f.Text {
+		return withAtom(o, nil), nil
+	}
+	return withAtom(o, patternAtom(name, args, table)), nil
 }
 
-// patterns compiles the patterns that a call can meet: its literal, or a field of every rule.
-func (c *compiler) patterns(name string, f function, o *operand) (func(e *evaluator) applyFunc, error) {
+// applyFunc applies the pattern that a call has for the present rule.
+type applyFunc func(e *evaluator, value, part string) (any, error)
+
+// pattern compiles what a call has as its pattern: a literal, or a field of every rule.
+func (c *compiler) pattern(name string, f pattern.Function, o *operand) (applyFunc, *patternTable, error) {
 	if literal, isLiteral := o.constant.(string); isLiteral {
-		apply, err := f.compile(literal)
+		apply, err := f.Compile(literal)
 		if err != nil {
-			return nil, refuse(literal, "%s", patternMessage(name, err))
+			return nil, nil, refuse(literal, "%s", patternMessage(name, err))
 		}
-		return func(*evaluator) applyFunc { return apply }, nil
+		return func(_ *evaluator, value, part string) (any, error) { return applied(apply, value, part) }, nil, nil
 	}
 	if o.column < 0 {
-		return nil, refuse(name, "the pattern of %s must be a field of p or a string literal: a request must not bring it", name)
+		return nil, nil, refuse(name, "the pattern of %s must be a field of p or a string literal: a request must not bring it", name)
 	}
 	column := o.column
-	compiled := map[string]applyFunc{}
-	for _, r := range c.rules {
-		source := r.text(column)
-		if _, done := compiled[source]; done {
-			continue
-		}
-		apply, err := f.compile(source)
-		if err != nil && len(c.problems) < maxProblems {
-			c.problems = append(c.problems, r.fieldProblem(column, c.model.rule[column]+": "+patternMessage(name, err)))
-		}
-		compiled[source] = apply
-	}
-	return func(e *evaluator) applyFunc { return compiled[e.rule.text(column)] }, nil
-}
-
-// patternMessage says what is wrong with a pattern of a file.
-func patternMessage(name string, err error) string {
-	if inner := errors.Unwrap(err); inner != nil && !errors.Is(err, errArgument) {
-		err = inner
-	}
-	return "not a pattern of " + name + ": " + shorten(strings.TrimPrefix(err.Error(), errArgument.Error()+": "), 160)
+	table := c.patterns(name, f, column)
+	return func(e *evaluator, value, part string) (any, error) {
+		return table.apply(e.rule.cell(column), value, part)
+	}, table, nil
 }
 
 // expressionProblem turns an error of compile into a problem of the definition.

@@ -4,6 +4,8 @@ import (
 	"regexp"
 
 	"github.com/casbin/govaluate"
+
+	"github.com/durward-pdp/durward/pdp/stage/policy/pattern"
 )
 
 // compare compiles a comparison. The operand has no get when the right side is not a plain operand, or the
@@ -19,7 +21,9 @@ func (c *compiler) compare(left operand, comparator string, rightToken govaluate
 	if !simple {
 		return operand{}, nil
 	}
-	o := operand{kind: kindBool, column: -1, fromRequest: left.fromRequest || right.fromRequest, cost: left.cost + right.cost + 3}
+	o := operand{kind: kindBool, column: -1, fromRequest: left.fromRequest || right.fromRequest, cost: left.cost + right.cost + 3,
+		source: left.source + " " + comparator + " " + right.source}
+	o.reads([]operand{left, right})
 	if comparator == "in" {
 		if right.kind != kindList && right.kind != kindUnknown {
 			return o, refuse("in", "the right side of in is %s, not a list", right.kind)
@@ -34,7 +38,8 @@ func (c *compiler) compare(left operand, comparator string, rightToken govaluate
 			}
 			return isMember(a, members)
 		})
-		return o, nil
+		o.fails = o.fails || !right.holdsTexts(left.kind)
+		return withAtom(o, nil), nil
 	}
 	if left.kind == kindObject || right.kind == kindObject {
 		return o, refuse(comparator, "a whole object cannot be compared; name a member")
@@ -42,13 +47,34 @@ func (c *compiler) compare(left operand, comparator string, rightToken govaluate
 	if left.kind != right.kind && left.kind != kindUnknown && right.kind != kindUnknown {
 		return o, refuse(comparator, "%s is compared with %s, which are never equal", left.kind, right.kind)
 	}
+	if comparator != "==" && comparator != "!=" && left.kind != kindText && left.kind != kindNumber {
+		o.fails = true // what has no order
+	}
 	if compare := comparators[comparator]; compare != nil {
 		o.get = both(left, right, compare)
 		if comparator == "==" && left.kind == kindText && right.kind == kindText {
 			o.get = sameText(left, right)
 		}
+		if comparator == "==" {
+			return withAtom(o, equalAtom(&left, &right)), nil
+		}
+		return withAtom(o, nil), nil
 	}
 	return o, nil
+}
+
+// holdsTexts reports whether a list certainly has a member of the kind, if it is that of strings.
+func (o *operand) holdsTexts(k kind) bool {
+	if k != kindText {
+		return false
+	}
+	members, _ := o.constant.([]any)
+	for _, member := range members {
+		if kindOf(member) == kindText {
+			return true
+		}
+	}
+	return o.textList
 }
 
 // comparators are the comparisons of two values.
@@ -83,40 +109,44 @@ func both(left, right operand, compare func(a, b any) (bool, error)) func(e *eva
 // sameText is == for two strings.
 func sameText(left, right operand) func(e *evaluator) (any, error) {
 	return func(e *evaluator) (any, error) {
-		a, err := left.get(e)
+		x, err := textOf(e, &left)
 		if err != nil {
 			return nil, err
 		}
-		b, err := right.get(e)
-		if err != nil {
-			return nil, err
-		}
-		x, isText := a.(string)
-		y, alsoText := b.(string)
-		if !isText || !alsoText {
-			return nil, errUnlike
-		}
-		return x == y, nil
+		y, err := textOf(e, &right)
+		return x == y && err == nil, err
 	}
 }
 
 // match compiles =~ and !~, whose pattern must stand in the expression.
 func match(left operand, token govaluate.ExpressionToken, negate bool) (operand, error) {
-	pattern, isPattern := token.Value.(*regexp.Regexp)
+	expression, isPattern := token.Value.(*regexp.Regexp)
 	if !isPattern {
 		return operand{}, nil
 	}
 	if left.kind != kindText && left.kind != kindUnknown {
 		return operand{}, refuse("~", "a pattern is matched with %s", left.kind)
 	}
-	apply := bounded(stepsOf(pattern), func(value, _ string) (any, error) { return pattern.MatchString(value) != negate, nil })
-	return operand{kind: kindBool, column: -1, fromRequest: left.fromRequest, cost: 200, get: func(e *evaluator) (any, error) {
+	apply := pattern.Regexp(expression)
+	comparator := "=~"
+	if negate {
+		comparator = "!~"
+	}
+	o := operand{kind: kindBool, column: -1, fromRequest: left.fromRequest, cost: 200, source: left.source + " " + comparator + " " + sourceOf(expression.String())}
+	o.reads([]operand{left})
+	o.refuses = true // what is too long for its pattern
+	o.get = func(e *evaluator) (any, error) {
 		s, err := textOf(e, &left)
 		if err != nil {
 			return nil, err
 		}
-		return apply(s, "")
-	}}, nil
+		v, err := applied(apply, s, "")
+		if matched, isBool := v.(bool); isBool {
+			v = matched != negate
+		}
+		return v, err
+	}
+	return withAtom(o, nil), nil
 }
 
 // listOf compiles the list to the right of in. A list of literals is built once.
@@ -147,7 +177,12 @@ func (c *compiler) listOf(tokens []govaluate.ExpressionToken) (operand, error) {
 		}
 		return constantOperand(values), nil
 	}
-	return operand{kind: kindList, column: -1, fromRequest: true, cost: 20 * len(members), get: func(e *evaluator) (any, error) {
+	o := operand{kind: kindList, column: -1, fromRequest: true, cost: 20 * len(members), source: callSource("", members)}
+	o.reads(members)
+	for i := range members {
+		o.textList = o.textList || members[i].kind == kindText
+	}
+	o.get = func(e *evaluator) (any, error) {
 		values := make([]any, len(members))
 		for i := range members {
 			v, err := members[i].get(e)
@@ -160,7 +195,8 @@ func (c *compiler) listOf(tokens []govaluate.ExpressionToken) (operand, error) {
 			values[i] = v
 		}
 		return values, nil
-	}}, nil
+	}
+	return o, nil
 }
 
 // arguments splits tokens at the commas that stand in no parentheses.

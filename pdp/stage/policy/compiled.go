@@ -14,16 +14,26 @@ type compiled struct {
 	name   string
 	effect effect
 	// rules are in the order in which they are tried.
-	rules     []*rule
-	program   *program
+	rules   *ruleSet
+	program *program
+	plan    plan
+	// index is nil when every rule is tried.
+	index *ruleIndex
+	// fields are the names of the fields of p.
+	fields    []string
 	relations map[string]*relation
 	// accessors are the attributes that expressions read; eager are those that the request mapping names, which must
 	// all be there.
 	accessors []attribute.Accessor
 	eager     []int
 	slotOf    map[string]int
-	// sites is the number of calls of role relations.
-	sites int
+	// matcher is the matcher as its author wrote it, sources are the slots of the names that expressions use, such as
+	// r.sub.tenant, and calls is how often they ask for roles: all for explanations.
+	matcher string
+	sources map[string]int
+	calls   int
+	// sites number the closures that a decision needs, by what they are the roles of.
+	sites map[site]int
 	pool  sync.Pool
 }
 
@@ -71,6 +81,15 @@ func (t *tokenRoles) of(f *attribute.Facts, name string, rel *relation, domain s
 	return roles, nil
 }
 
+// fails reports whether reading the roles can fail.
+func (t *tokenRoles) fails(rel *relation) bool {
+	switch t.from.Name() {
+	case "subject.roles", "subject.scopes", "subject.amr":
+		return rel.arity != 2
+	}
+	return true
+}
+
 // slotFor returns the slot of an attribute.
 func (p *compiled) slotFor(key string, a attribute.Accessor) int {
 	if i, found := p.slotOf[key]; found {
@@ -81,10 +100,31 @@ func (p *compiled) slotFor(key string, a attribute.Accessor) int {
 	return len(p.accessors) - 1
 }
 
+// site tells closures apart: they are walks up one relation from a name in a domain, to roles that are patterns where it has such.
+type site struct {
+	relation     *relation
+	targets      *patternTable
+	name, domain string
+}
+
+// site returns the number of the closure of a name in a domain. Calls that ask about the same ones share it: rules may hold
+// thousands of calls.
+func (p *compiled) site(rel *relation, targets *patternTable, name, domain *operand) int {
+	key := site{rel, targets, name.source, domain.source}
+	if i, found := p.sites[key]; found {
+		return i
+	}
+	p.sites[key] = len(p.sites)
+	return p.sites[key]
+}
+
 // attribute compiles a field of r, or a member of one that is an object.
 func (p *compiled) attribute(field requestField, members []string, source string) (operand, error) {
 	if len(members) == 0 {
-		return slotOperand(p.slotFor("r."+field.name, field.accessor), field.name, field.accessor.Name(), field.kind), nil
+		// A field that is no object is read before any rule, so that it cannot fail later.
+		o := operand{source: source, field: field.name, attribute: field.accessor.Name(), kind: field.kind}
+		p.sources[source] = p.slotFor("r."+field.name, field.accessor)
+		return slotOperand(p.sources[source], o), nil
 	}
 	if field.kind != kindObject && field.kind != kindUnknown {
 		return operand{}, refuse(source, "%s is %s and has no members", printable(field.accessor.Name()), field.kind)
@@ -94,7 +134,9 @@ func (p *compiled) attribute(field requestField, members []string, source string
 	if err != nil {
 		return operand{}, refuse(source, "%s", err)
 	}
-	return slotOperand(p.slotFor(name, accessor), field.name, name, kindOfAttribute(accessor, false)), nil
+	o := operand{source: source, field: field.name, attribute: name, kind: kindOfAttribute(accessor, false), fails: true}
+	p.sources[source] = p.slotFor(name, accessor)
+	return slotOperand(p.sources[source], o), nil
 }
 
 // source is what a policy is compiled from.
@@ -132,20 +174,28 @@ func compilePolicy(s *source) (*compiled, format.Problems) {
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	if len(rules["p"]) == 0 {
+	if rules["p"].len()+rules["p"].mute == 0 {
 		return nil, format.Problems{s.problem(".rules", "there is no rule for p: Casbin evaluates the matcher without one then, and may allow")}
 	}
-	problems = sortRules(m, rules["p"], rules["g"])
-	p := &compiled{name: s.policy.Name, effect: m.effect, rules: rules["p"], relations: map[string]*relation{}, slotOf: map[string]int{}}
+	problems = append(s.checkMatching(m), sortRules(m, rules["p"], rules["g"])...)
+	p := &compiled{name: s.policy.Name, effect: m.effect, rules: rules["p"], fields: m.rule, relations: map[string]*relation{}, slotOf: map[string]int{},
+		matcher: m.source.value, sources: map[string]int{}, sites: map[site]int{}}
 	for name := range m.arities {
-		rel, relProblems := compileRelation(m, name, rules[name], tokens[name])
+		declared := s.policy.Matching[name]
+		rel, relProblems := compileRelation(rules[name], tokens[name], declared.Names, m.domainFunction(declared.Domains))
 		problems = append(problems, relProblems...)
 		p.relations[name] = rel
 	}
 	problems = append(problems, p.compileMatcher(m, fields)...)
-	problems = append(problems, s.checkCost(p)...)
+	if len(problems) == 0 {
+		problems = s.matchNames(p)
+	}
 	if len(problems) > 0 {
 		return nil, problems[:min(len(problems), maxProblems)]
+	}
+	p.makePlan()
+	if problems = s.checkCost(p); len(problems) > 0 {
+		return nil, problems
 	}
 	for _, name := range m.request {
 		if f := fields[name]; f.kind != kindObject {

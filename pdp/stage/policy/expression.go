@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"regexp"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/casbin/govaluate"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/stage/policy/pattern"
 )
 
 // errExpression is wrapped by everything that is wrong with an expression.
@@ -28,69 +30,12 @@ func refuse(near, message string, args ...any) error {
 	return &expressionError{near: near, message: fmt.Sprintf(message, args...)}
 }
 
-// program is a compiled expression: alternatives of which one must hold, each of conditions that must all hold.
-// What does not have that form runs in govaluate, on operands of ours.
-type program struct {
-	alternatives [][]operand
-	expression   *govaluate.EvaluableExpression
-	operands     []operand
-	cost         int
-}
-
-// value evaluates the program.
-func (p *program) value(e *evaluator) (any, error) {
-	if p.expression != nil {
-		return p.expression.Eval(&parameters{evaluator: e, operands: p.operands})
-	}
-	if len(p.alternatives) == 1 && len(p.alternatives[0]) == 1 {
-		return p.alternatives[0][0].get(e)
-	}
-	for _, conditions := range p.alternatives {
-		holds, err := all(e, conditions)
-		if holds || err != nil {
-			return holds, err
-		}
-	}
-	return false, nil
-}
-
-func all(e *evaluator, conditions []operand) (bool, error) {
-	for i := range conditions {
-		v, err := conditions[i].get(e)
-		if err != nil {
-			return false, err
-		}
-		holds, isBool := v.(bool)
-		if !isBool {
-			return false, errType
-		}
-		if !holds {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// parameters hand a program's operands to govaluate, which knows them by their numbers.
-type parameters struct {
-	evaluator *evaluator
-	operands  []operand
-}
-
-// Get implements govaluate.Parameters.
-func (p *parameters) Get(name string) (any, error) {
-	n, err := strconv.Atoi(name)
-	if err != nil || n < 0 || n >= len(p.operands) {
-		return nil, errType
-	}
-	return p.operands[n].get(p.evaluator)
-}
-
 // compiler turns expressions of one policy into programs.
 type compiler struct {
 	model *casbinModel
-	// rules are those that the expression is evaluated for.
-	rules []*rule
+	// rules are the policy's; rows are those that the expression is evaluated for, nil for all.
+	rules *ruleSet
+	rows  []uint32
 	// fields says how a field of r is read.
 	fields map[string]requestField
 	// policy receives accessors, patterns and call sites.
@@ -129,7 +74,7 @@ func (c *compiler) compile(casbinText, written string) (built *program, err erro
 		return nil, refuse("", "the expression cannot be read: %s", c.explain(err))
 	}
 	if changed, same := sameLiterals(literals, expression.Tokens()); !same {
-		return nil, refuse(changed.text, "Casbin rewrites this string literal: it replaces r. and p. by r_ and p_ there too")
+		return nil, refuse(changed.text, "Casbin rewrites this string literal: it replaces r. and p. by r_ and p_ there too, and breaks what is not ASCII")
 	}
 	if len(expression.Tokens()) == 0 {
 		return nil, refuse("", "the expression is empty")
@@ -140,6 +85,24 @@ func (c *compiler) compile(casbinText, written string) (built *program, err erro
 // explain turns an error of govaluate, which is about text of the bundle, into one line.
 func (c *compiler) explain(err error) string {
 	return shorten(strings.Join(strings.Fields(err.Error()), " "), 160)
+}
+
+// eachRule yields the rules that the expression is evaluated for.
+func (c *compiler) eachRule() iter.Seq[ruleRef] {
+	return func(yield func(ruleRef) bool) {
+		for i := range c.rules.lines {
+			row := uint32(i)
+			if c.rows != nil {
+				if i >= len(c.rows) {
+					return
+				}
+				row = c.rows[i]
+			}
+			if !yield(c.rules.ref(row)) {
+				return
+			}
+		}
+	}
 }
 
 // probe is the error by which a function of the lexer tells its name.
@@ -153,7 +116,7 @@ func (c *compiler) probes() map[string]govaluate.ExpressionFunction {
 	add := func(name string) {
 		probes[name] = func(...any) (any, error) { return nil, probe(name) }
 	}
-	for name := range functions {
+	for _, name := range pattern.Names() {
 		add(name)
 	}
 	for name := range c.model.arities {
@@ -172,57 +135,6 @@ func functionName(token govaluate.ExpressionToken) string {
 	var name probe
 	errors.As(err, &name)
 	return string(name)
-}
-
-// program builds a program from tokens.
-func (c *compiler) program(tokens []govaluate.ExpressionToken) (*program, error) {
-	if len(arguments(tokens)) > 1 {
-		return nil, refuse("", "a list stands where a value is expected")
-	}
-	folded, err := c.fold(tokens)
-	if err != nil {
-		return nil, err
-	}
-	p := &program{}
-	if alternatives, ok := c.normalForm(folded); ok {
-		p.alternatives = alternatives
-		for _, conditions := range alternatives {
-			for i := range conditions {
-				p.cost += conditions[i].cost
-			}
-		}
-		return p, nil
-	}
-	p.expression, err = govaluate.NewEvaluableExpressionFromTokens(folded)
-	if err != nil {
-		return nil, refuse("", "the expression cannot be read: %s", c.explain(err))
-	}
-	p.operands = c.operands
-	p.cost = 100 * len(folded)
-	return p, nil
-}
-
-// normalForm reads tokens as operands joined by && and ||.
-func (c *compiler) normalForm(tokens []govaluate.ExpressionToken) ([][]operand, bool) {
-	alternatives := [][]operand{nil}
-	for i, token := range tokens {
-		if i%2 == 0 {
-			o, simple := c.operandOf(token)
-			if !simple {
-				return nil, false
-			}
-			last := len(alternatives) - 1
-			alternatives[last] = append(alternatives[last], o)
-			continue
-		}
-		if token.Kind != govaluate.LOGICALOP {
-			return nil, false
-		}
-		if token.Value == "||" {
-			alternatives = append(alternatives, nil)
-		}
-	}
-	return alternatives, len(tokens)%2 == 1
 }
 
 // operandOf returns the operand of a token that is one.
@@ -302,28 +214,6 @@ func (c *compiler) group(before, inside []govaluate.ExpressionToken) ([]govaluat
 	return []govaluate.ExpressionToken{c.token(sub)}, nil
 }
 
-// sub compiles a part of an expression into an operand.
-func (c *compiler) sub(tokens []govaluate.ExpressionToken) (operand, error) {
-	if len(tokens) == 0 {
-		return operand{}, refuse("", "nothing stands between the parentheses")
-	}
-	outer := c.operands
-	c.operands = nil
-	p, err := c.program(tokens)
-	c.operands = outer
-	if err != nil {
-		return operand{}, err
-	}
-	if p.expression == nil && len(p.alternatives) == 1 && len(p.alternatives[0]) == 1 {
-		return p.alternatives[0][0], nil
-	}
-	k := kindUnknown
-	if p.expression == nil {
-		k = kindBool
-	}
-	return operand{get: p.value, kind: k, column: -1, fromRequest: true, cost: p.cost}, nil
-}
-
 // closing returns the index of the parenthesis that closes the one at open. The lexer checked the balance.
 func closing(tokens []govaluate.ExpressionToken, open int) int {
 	depth := 0
@@ -365,6 +255,9 @@ func (c *compiler) variable(token govaluate.ExpressionToken) (operand, error) {
 	if raw, isAccessor := token.Value.([]string); isAccessor && (raw[0] == "r" || raw[0] == "p") {
 		return operand{}, refuse(source, "Casbin does not see the field in %s: write a blank before it", printable(source))
 	}
+	if name, isName := token.Value.(string); isName && strings.Contains(name, ".") {
+		return operand{}, refuse(source, "Casbin does not see the field in [%s]: write it without brackets", printable(source))
+	}
 	switch {
 	case len(parts) < 2:
 		return operand{}, refuse(source, "unknown name %q: fields are written r.NAME and p.NAME", printable(source))
@@ -374,7 +267,7 @@ func (c *compiler) variable(token govaluate.ExpressionToken) (operand, error) {
 			return operand{}, refuse(source, "p has no field %q", printable(parts[1]))
 		}
 		c.readsP = true
-		return fieldOperand(column), nil
+		return fieldOperand(column, parts[1]), nil
 	case parts[0] == "p":
 		return operand{}, refuse(source, "a field of p is a string and has no members")
 	case parts[0] != "r" || slices.Index(c.model.request, parts[1]) < 0:
@@ -440,7 +333,9 @@ func (c *compiler) negations(tokens []govaluate.ExpressionToken) []govaluate.Exp
 
 func not(o operand) operand {
 	get := o.get
-	o.constant, o.column, o.attribute, o.kind = nil, -1, "", kindBool
+	o.fails = o.fails || o.kind != kindBool
+	o.constant, o.column, o.slot, o.attribute, o.kind, o.group = nil, -1, 0, "", kindBool, nil
+	o.source = "!" + o.source
 	o.get = func(e *evaluator) (any, error) {
 		v, err := get(e)
 		if err != nil {
@@ -452,5 +347,5 @@ func not(o operand) operand {
 		}
 		return !b, nil
 	}
-	return o
+	return withAtom(o, nil)
 }

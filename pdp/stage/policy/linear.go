@@ -18,8 +18,8 @@ const (
 // decision is what one policy says of one request.
 type decision struct {
 	allowed bool
-	// rule is the rule that decided, or that could not be evaluated; nil when none matched.
-	rule *rule
+	// rule is the rule that decided, or that could not be evaluated; the zero one when none matched.
+	rule ruleRef
 	// reason is why it is denied; failure is set when that is because something could not be evaluated.
 	reason  verdict.Reason
 	failure error
@@ -29,21 +29,28 @@ type decision struct {
 type evaluator struct {
 	policy   *compiled
 	facts    *attribute.Facts
-	rule     *rule
+	rule     ruleRef
 	slots    []slot
 	closures []closure
+	gatherer gatherer
+	// matched are the numbers of the patterns that matched last.
+	matched []uint32
 }
 
 func newEvaluator(p *compiled) *evaluator {
-	return &evaluator{policy: p, slots: make([]slot, len(p.accessors)), closures: make([]closure, p.sites)}
+	return &evaluator{policy: p, slots: make([]slot, len(p.accessors)), closures: make([]closure, len(p.sites)), gatherer: newGatherer(p.index)}
 }
 
 // reset forgets everything about the request.
 func (e *evaluator) reset() {
-	e.facts, e.rule = nil, nil
+	e.facts, e.rule = nil, ruleRef{}
 	clear(e.slots)
 	for i := range e.closures {
 		e.closures[i].reset()
+	}
+	e.gatherer.reset()
+	if cap(e.matched) > keptIDs {
+		e.matched = nil
 	}
 }
 
@@ -64,7 +71,7 @@ func (p *compiled) decide(ctx context.Context, f *attribute.Facts) (d decision, 
 		p.pool.Put(e)
 	}()
 	if failure := e.prepare(); failure != nil {
-		return failed(failure, nil), nil
+		return failed(failure, ruleRef{}), nil
 	}
 	return e.run(ctx)
 }
@@ -74,11 +81,11 @@ func (p *compiled) decide(ctx context.Context, f *attribute.Facts) (d decision, 
 func (e *evaluator) prepare() error {
 	empty := len(e.policy.eager) > 0
 	for _, i := range e.policy.eager {
-		v, err := e.slot(i)
-		if err != nil {
-			return err
+		s := e.read(i)
+		if s.err != nil {
+			return s.err
 		}
-		empty = empty && v == any("")
+		empty = empty && s.isText && s.text == ""
 	}
 	if empty {
 		return errMissing
@@ -86,18 +93,35 @@ func (e *evaluator) prepare() error {
 	return nil
 }
 
-// run tries the rules in order until one decides.
+// run decides by the index, or by trying every rule.
 func (e *evaluator) run(ctx context.Context) (decision, error) {
-	var allows *rule
+	if e.policy.index != nil {
+		return e.lookUp(ctx, e.policy.index)
+	}
+	return e.try(ctx, nil, nil)
+}
+
+// try tries rules in order until one decides: some, or all for nil. rest are the conditions that are not settled yet,
+// nil for the whole matcher.
+func (e *evaluator) try(ctx context.Context, rows []uint32, rest []operand) (decision, error) {
+	var allows ruleRef
+	count := len(rows)
+	if rows == nil {
+		count = e.policy.rules.len()
+	}
 	between := min(max(workBetweenChecks/max(e.policy.program.cost, 1), 1), rulesBetweenChecks)
-	for i, r := range e.policy.rules {
+	for i := range count {
+		r := e.policy.rules.ref(uint32(i))
+		if rows != nil {
+			r.row = rows[i]
+		}
 		if i%between == 0 {
 			if err := ctx.Err(); err != nil {
 				return decision{}, err
 			}
 		}
 		e.rule = r
-		matched, err := e.matches()
+		matched, err := e.holds(rest)
 		if err != nil {
 			return failed(err, r), nil
 		}
@@ -105,21 +129,29 @@ func (e *evaluator) run(ctx context.Context) (decision, error) {
 			continue
 		}
 		switch {
-		case r.denies && e.policy.effect != allowOverride:
+		case r.denies() && e.policy.effect != allowOverride:
 			return decision{rule: r, reason: verdict.RuleDenied}, nil
-		case r.denies || e.policy.effect == denyOverride:
+		case r.denies() || e.policy.effect == denyOverride:
 		case e.policy.effect == allowAndDeny:
-			if allows == nil {
+			if !allows.valid() {
 				allows = r
 			}
 		default:
 			return decision{allowed: true, rule: r}, nil
 		}
 	}
-	if allows != nil || e.policy.effect == denyOverride {
+	if allows.valid() || e.policy.effect == denyOverride {
 		return decision{allowed: true, rule: allows}, nil
 	}
 	return decision{reason: verdict.NoMatchingRule}, nil
+}
+
+// holds evaluates the rest of the matcher for the current rule, or all of it for nil.
+func (e *evaluator) holds(rest []operand) (bool, error) {
+	if rest != nil {
+		return all(e, rest)
+	}
+	return e.matches()
 }
 
 // matches evaluates the matcher for the current rule. A number other than 0 counts as true.
@@ -138,7 +170,7 @@ func (e *evaluator) matches() (bool, error) {
 }
 
 // failed is the denial for something that could not be evaluated.
-func failed(err error, r *rule) decision {
+func failed(err error, r ruleRef) decision {
 	d := decision{rule: r, reason: verdict.PolicyError, failure: err}
 	switch {
 	case errors.Is(err, errMissing):

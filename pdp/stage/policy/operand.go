@@ -2,7 +2,10 @@ package policy
 
 import (
 	"errors"
+	"fmt"
+	"math/bits"
 	"reflect"
+	"strings"
 
 	"github.com/durward-pdp/durward/pdp/attribute"
 )
@@ -54,8 +57,10 @@ func kindOf(v any) kind {
 type operand struct {
 	get  func(e *evaluator) (any, error)
 	kind kind
-	// column is the field of p that the operand reads, or -1.
-	column int
+	// column is the field of p that the operand is, or -1; slot is that of the attribute that it is, and one more, or 0.
+	column, slot int
+	// columns are the fields of p that the value depends on.
+	columns columnSet
 	// fromRequest is set when the request has a part in the value; attribute is the name of the attribute it is.
 	fromRequest bool
 	attribute   string
@@ -63,23 +68,50 @@ type operand struct {
 	field string
 	// constant is the value of a literal, else nil.
 	constant any
+	// source is the operand as its author wrote it, but for blanks.
+	source string
+	// atom says what kind of condition it is; nil where tools cannot look into it.
+	atom *atom
+	// readsRequest and readsRule say what the value depends on. fails is set when its evaluation can fail where casbin's
+	// may, refuses when it can fail where casbin has an answer.
+	readsRequest, readsRule, fails, refuses bool
+	// textList is set for a list that holds a string.
+	textList bool
+	// group is the expression in the parentheses that the operand stands for, if it has the form of alternatives.
+	group *program
 	// cost is an estimate of what one evaluation takes, in nanoseconds.
 	cost int
 }
 
 func constantOperand(v any) operand {
-	return operand{kind: kindOf(v), column: -1, constant: v, cost: 2, get: func(*evaluator) (any, error) { return v, nil }}
+	return operand{kind: kindOf(v), column: -1, constant: v, cost: 2, source: sourceOf(v), get: func(*evaluator) (any, error) { return v, nil }}
 }
 
-func fieldOperand(column int) operand {
-	return operand{kind: kindText, column: column, cost: 3, get: func(e *evaluator) (any, error) { return e.rule.values[column], nil }}
+// sourceOf writes a literal.
+func sourceOf(v any) string {
+	switch x := v.(type) {
+	case string:
+		return `"` + x + `"`
+	case []any:
+		members := make([]string, len(x))
+		for i := range x {
+			members[i] = sourceOf(x[i])
+		}
+		return "(" + strings.Join(members, ", ") + ")"
+	}
+	return fmt.Sprint(v)
+}
+
+func fieldOperand(column int, name string) operand {
+	return operand{kind: kindText, column: column, cost: 3, source: "p." + name, readsRule: true, columns: columnsOf(column),
+		get: func(e *evaluator) (any, error) { return e.rule.value(column), nil }}
 }
 
 // slotOperand reads an attribute, once per decision.
-func slotOperand(slot int, field, name string, k kind) operand {
-	return operand{kind: k, column: -1, fromRequest: true, field: field, attribute: name, cost: 5, get: func(e *evaluator) (any, error) {
-		return e.slot(slot)
-	}}
+func slotOperand(slot int, o operand) operand {
+	o.column, o.slot, o.fromRequest, o.readsRequest, o.cost = -1, slot+1, true, true, 5
+	o.get = func(e *evaluator) (any, error) { return e.slot(slot) }
+	return o
 }
 
 // kindOfAttribute returns the type of an attribute; unknown for claims, which hold what the issuer put there.
@@ -104,29 +136,64 @@ func kindOfAttribute(a attribute.Accessor, hasDefault bool) kind {
 	return k
 }
 
-// slot is the value of an attribute in one decision.
+// columnSet is a set of fields of p. Fields beyond the 62nd count as several.
+type columnSet uint64
+
+func columnsOf(column int) columnSet {
+	if column >= 62 {
+		return 3 << 62
+	}
+	return 1 << column
+}
+
+// only returns the one field of a set; false when there are none or several.
+func (s columnSet) only() (column int, single bool) {
+	return bits.TrailingZeros64(uint64(s)), bits.OnesCount64(uint64(s)) == 1
+}
+
+// slot is the value of an attribute in one decision. A string is boxed when an expression wants it so.
 type slot struct {
-	value any
-	err   error
-	read  bool
+	value  any
+	text   string
+	isText bool
+	err    error
+	read   bool
+}
+
+// slotOf returns a slot that has been read.
+func slotOf(value any) slot {
+	text, isText := value.(string)
+	return slot{value: value, text: text, isText: isText, read: true}
 }
 
 // slot returns the value of an attribute and remembers it.
 func (e *evaluator) slot(i int) (any, error) {
-	s := &e.slots[i]
-	if !s.read {
-		s.read = true
-		v, presence := e.policy.accessors[i].Get(e.facts)
-		switch presence {
-		case attribute.Present:
-			s.value, s.err = matcherValue(v.Any())
-		case attribute.Ambiguous:
-			s.err = errAmbiguous
-		default:
-			s.err = errMissing
-		}
+	s := e.read(i)
+	if s.isText && s.value == nil {
+		s.value = s.text
 	}
 	return s.value, s.err
+}
+
+// read reads an attribute, once per decision.
+func (e *evaluator) read(i int) *slot {
+	s := &e.slots[i]
+	if s.read {
+		return s
+	}
+	s.read = true
+	v, presence := e.policy.accessors[i].Get(e.facts)
+	switch {
+	case presence == attribute.Ambiguous:
+		s.err = errAmbiguous
+	case presence != attribute.Present:
+		s.err = errMissing
+	case v.IsText():
+		s.text, s.isText = v.Text()
+	default:
+		s.value, s.err = matcherValue(v.Any())
+	}
+	return s
 }
 
 // matcherValue turns a value into one of the types that expressions know. A JSON null is a missing attribute, and a

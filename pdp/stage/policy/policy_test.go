@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"reflect"
 	"strings"
 	"testing"
 
@@ -30,16 +29,18 @@ m = g(r.sub, p.sub) && r.obj == p.obj && r.act == p.act
 
 // setup is a service with one policy, and what can be changed about it.
 type setup struct {
-	model, rules       string
-	request            map[string]string
-	defaults           map[string]string
-	tokens             *format.TokenRoles
-	guard, guardModel  string
-	guardRequest       map[string]string
-	routes             []format.Route
-	withoutPolicy      bool
-	maxCost            *format.Duration
-	candidate, observe bool
+	model, rules      string
+	request           map[string]string
+	defaults          map[string]string
+	tokens            *format.TokenRoles
+	matching          map[string]functions
+	guard, guardModel string
+	guardRequest      map[string]string
+	routes            []format.Route
+	withoutPolicy     bool
+	maxCost           *format.Duration
+	// next are the rules of a candidate; extra is YAML with candidate and observe.
+	next, extra string
 }
 
 func attributes(names, defaults map[string]string) map[string]format.Attribute {
@@ -68,6 +69,7 @@ func (s setup) compile() (*part, format.Problems) {
 		"services/orders/policy.csv":   []byte(s.rules),
 		"guard.conf":                   []byte(s.guardModel),
 		"guard.csv":                    []byte(s.guard),
+		"services/orders/next.csv":     []byte(s.next),
 	}
 	files := format.NewFiles(contents)
 	bundleFile, _ := files.Get("", "bundle.yaml")
@@ -80,17 +82,18 @@ func (s setup) compile() (*part, format.Problems) {
 	if !s.withoutPolicy {
 		service.Policies = []format.Policy{{Name: "main", Model: "model.conf", Rules: []string{"policy.csv"},
 			Request: attributes(s.request, s.defaults), TokenRoles: s.tokens, MaxCost: s.maxCost}}
+		declare(&service.Policies[0], s.matching)
 	}
 	if service.Routes == nil {
 		service.Routes = []format.Route{{Name: "read", Path: "/orders/{id}"}}
 	}
-	if s.candidate {
-		v := reflect.ValueOf(&service.Candidate).Elem()
-		v.Set(reflect.New(v.Type().Elem()))
-	}
-	if s.observe {
-		v := reflect.ValueOf(&service.Observe).Elem()
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	if s.extra != "" {
+		var more format.Service
+		extra, _ := format.NewFiles(map[string][]byte{"service.yaml": []byte(s.extra)}).Get("", "service.yaml")
+		if problems := format.Decode(extra, &more); len(problems) > 0 {
+			return nil, problems
+		}
+		service.Candidate, service.Observe, service.File = more.Candidate, more.Observe, extra
 	}
 	compiled, problems := New().Compile(b, service)
 	p, _ := compiled.(*part)
@@ -154,6 +157,7 @@ func evaluate(t testing.TB, p *part, a asks) answer {
 	if (outcome == pipeline.Continue) != (c.Grant != nil) && !a.public {
 		t.Fatalf("outcome %v with grant %v", outcome, c.Grant)
 	}
+	c.NameRule()
 	rule := c.Verdict.Explanation.Rule
 	if (rule == "") != (c.Verdict.Explanation.RuleID == "") {
 		t.Fatalf("rule %q with id %q", rule, c.Verdict.Explanation.RuleID)
@@ -274,14 +278,14 @@ m = r.act == p.act && r.sub.tenant == r.obj.properties.tenant && (p.level == "an
 		{"low", with(2.0, []any{"staff"}), answer{false, verdict.NoMatchingRule, ""}},
 		{"the other branch does not read the level", reader, answer{true, "", "1"}},
 		{"another tenant", abroad, answer{false, verdict.NoMatchingRule, ""}},
-		{"a missing member", nowhere, answer{false, verdict.AttributeMissing, "2"}},
-		{"a missing claim", unnamed, answer{false, verdict.AttributeMissing, "2"}},
+		{"a missing member", nowhere, answer{false, verdict.AttributeMissing, ""}},
+		{"a missing claim", unnamed, answer{false, verdict.AttributeMissing, ""}},
 		{"a null claim", with(nil, []any{"staff"}), answer{false, verdict.AttributeMissing, "2"}},
 		{"unlike types", with("3", []any{"staff"}), answer{false, verdict.PolicyError, "2"}},
 		{"unlike types for equality", asks{sub: "user:corp:a", tenant: "t1", act: "read", properties: map[string]string{"tenant": "t1"},
-			claims: map[string]any{"level": 1.0, "name": 7.0, "groups": []any{"staff"}}}, answer{false, verdict.PolicyError, "1"}},
-		{"not a list", with(3.0, "staff"), answer{false, verdict.PolicyError, "2"}},
-		{"a list of other things", with(3.0, []any{map[string]any{}, 1.0}), answer{false, verdict.PolicyError, "2"}},
+			claims: map[string]any{"level": 1.0, "name": 7.0, "groups": []any{"staff"}}}, answer{false, verdict.PolicyError, ""}},
+		{"not a list", with(3.0, "staff"), answer{false, verdict.PolicyError, ""}},
+		{"a list of other things", with(3.0, []any{map[string]any{}, 1.0}), answer{false, verdict.PolicyError, ""}},
 	})
 }
 
@@ -414,11 +418,11 @@ func TestNoPart(t *testing.T) {
 func TestRuleID(t *testing.T) {
 	p := setup{rules: "p, a, b, c\n\"p\", \"a\", b, d\n"}.mustCompile(t)
 	moved := setup{rules: "# moved\n\np, a, b, c\n"}.mustCompile(t)
-	first := p.policies[0].rules[0].id("p")
-	if first != moved.policies[0].rules[0].id("p") || first != "07edd955b281722c" {
-		t.Errorf("the id of a rule that moved changed: %s, %s", first, moved.policies[0].rules[0].id("p"))
+	first := p.policies[0].rules.ref(0).id("p")
+	if first != moved.policies[0].rules.ref(0).id("p") || first != "07edd955b281722c" {
+		t.Errorf("the id of a rule that moved changed: %s, %s", first, moved.policies[0].rules.ref(0).id("p"))
 	}
-	if first == p.policies[0].rules[1].id("p") {
+	if first == p.policies[0].rules.ref(1).id("p") {
 		t.Error("two rules have one id")
 	}
 }

@@ -102,15 +102,18 @@ func (s *source) tokenRoles(m *casbinModel) (map[string]*tokenRoles, format.Prob
 	return map[string]*tokenRoles{declared.Relation: t}, problems
 }
 
+// defaultMaxCost is the longest decision that a policy may have which does not say max_cost.
+const defaultMaxCost = time.Millisecond
+
 // checkCost refuses policies whose longest decision is estimated above max_cost.
 func (s *source) checkCost(p *compiled) format.Problems {
-	if s.policy.MaxCost == nil || p.program == nil {
+	most := defaultMaxCost
+	if s.policy.MaxCost != nil {
+		most = time.Duration(*s.policy.MaxCost)
+	}
+	if p.plan.estimate <= most {
 		return nil
 	}
-	estimate := time.Duration(len(p.rules)*(p.program.cost+10)) * time.Nanosecond
-	if estimate <= time.Duration(*s.policy.MaxCost) {
-		return nil
-	}
-	return format.Problems{s.problem(".max_cost", "a decision that tries all %d rules takes about %s, and %s is allowed",
-		len(p.rules), estimate.Round(time.Microsecond), time.Duration(*s.policy.MaxCost))}
+	return format.Problems{s.problem(".max_cost", "%s, and %s is allowed; %s", p.plan.describe(p.matcher), most,
+		"join conditions on single fields of p by && (r.x == p.x, g(r.x, p.x), keyMatch2(r.x, p.x)), divide the rules among policies, or set max_cost")}
 }

@@ -2,8 +2,7 @@ package policy
 
 import (
 	"fmt"
-
-	"github.com/casbin/casbin/v2/util"
+	"slices"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/subject"
@@ -16,168 +15,206 @@ const maxRoleDepth = 10
 type relation struct {
 	name  string
 	arity int
-	// links are the roles of a name by domain; relations without domains have the one domain "".
-	links map[string]map[string][]string
-	// patterns is set when the domains are keyMatch patterns.
-	patterns bool
+	// links are the rules of the relation: member, role and, with arity 3, the domain.
+	links *ruleSet
+	// members is a table of the names that have roles; roles holds those of each, one after the other.
+	members []memberSlot
+	roles   []uint32
+	// domains are those of the links as patterns, names the names; nil where they are not patterns.
+	domains *patternTable
+	names   *nameMatching
+	// refuses is set when a name or a domain can be too long for a pattern.
+	refuses bool
 	// tokens adds the roles that the subject brings; nil for none.
 	tokens *tokenRoles
 }
 
-// compileRelation builds a relation from its rules and refuses graphs in which Casbin's search would end early.
-func compileRelation(m *casbinModel, name string, rules []*rule, tokens *tokenRoles) (*relation, format.Problems) {
-	rel := &relation{name: name, arity: m.arities[name], links: map[string]map[string][]string{}, tokens: tokens}
-	rel.patterns = rel.arity == 3 && m.domainPatterns
-	var problems format.Problems
-	for _, r := range rules {
-		domain := ""
-		if rel.arity == 3 {
-			domain = r.text(2)
-		}
-		if rel.links[domain] == nil {
-			rel.links[domain] = map[string][]string{}
-		}
-		rel.links[domain][r.text(0)] = append(rel.links[domain][r.text(0)], r.text(1))
-		if subject.IsKeyShaped(r.text(1)) && len(problems) < maxProblems {
-			problems = append(problems, r.problem(fmt.Sprintf("the role %q has the shape of a subject's key, so that subject would be the role", printable(r.text(1)))))
+// memberSlot is a name in a domain (0 for relations without domains), and where its roles stand. Name 0 is an empty slot.
+type memberSlot struct{ domain, name, first, end uint32 }
+
+// compileRelation builds a relation from its rules and refuses graphs in which Casbin's search would end early. names and
+// domains are the functions by which those match; "" for none.
+func compileRelation(links *ruleSet, tokens *tokenRoles, names, domains string) (*relation, format.Problems) {
+	rel := &relation{name: links.ptype, arity: links.width, links: links, tokens: tokens}
+	problems := rel.compileMatching(names, domains)
+	for row := range links.lines {
+		link := links.ref(uint32(row))
+		if role := link.text(1); subject.IsKeyShaped(role) && len(problems) < maxProblems {
+			problems = append(problems, link.problem(fmt.Sprintf("the role %q has the shape of a subject's key, so that subject would be the role", printable(role))))
 		}
 	}
-	depth := maxRoleDepth
+	rel.index()
+	depth := uint8(maxRoleDepth)
 	if tokens != nil {
 		depth-- // the link from the subject to its role counts too
 	}
-	return rel, append(problems, checkDepth(rel, rules, depth)...)
+	return rel, append(problems, checkDepth(rel, depth)...)
 }
 
-// checkDepth refuses cycles, and chains of more than depth links. It visits each name once its members are done.
-func checkDepth(rel *relation, rules []*rule, depth int) format.Problems {
-	key := func(r *rule, field int) node {
-		if rel.arity == 3 && !rel.patterns {
-			return node{domain: r.text(2), name: r.text(field)}
+// index builds the table of members.
+func (rel *relation) index() {
+	var nodes nodeNumbers
+	nodeOf := make([]uint32, rel.links.len())
+	for row := range nodeOf {
+		cells := rel.links.row(uint32(row))
+		domain := uint32(0)
+		if rel.arity == 3 {
+			domain = cells[2]
 		}
-		return node{name: r.text(field)} // patterns can join domains
-	}
-	waiting, roles, depths := map[node]int{}, map[node][]*rule{}, map[node]int{}
-	for _, r := range rules {
-		member, role := key(r, 0), key(r, 1)
-		roles[member] = append(roles[member], r)
-		waiting[role]++
-		waiting[member] += 0
-	}
-	var queue []node
-	for n, count := range waiting {
-		if count == 0 {
-			queue = append(queue, n)
+		nodeOf[row] = nodes.number(domain, cells[0])
+		if rel.names != nil {
+			nodes.number(domain, cells[1]) // it must be known too
 		}
 	}
-	var problems format.Problems
-	for len(queue) > 0 {
-		member := queue[0]
-		queue = queue[1:]
-		for _, r := range roles[member] {
-			role := key(r, 1)
-			if depths[member]+1 > depths[role] {
-				depths[role] = depths[member] + 1
-			}
-			if depths[member] == depth && len(problems) < maxProblems {
-				problems = append(problems, r.problem(fmt.Sprintf("the chain of roles is longer than %d links; Casbin does not look further", depth)))
-			}
-			if waiting[role]--; waiting[role] == 0 {
-				queue = append(queue, role)
-			}
-		}
+	first, rows := groupRows(nodeOf, len(nodes.pairs))
+	rel.roles = make([]uint32, len(rows))
+	for i, row := range rows {
+		rel.roles[i] = rel.links.cell(row, 1)
 	}
-	for _, r := range rules {
-		if waiting[key(r, 0)] > 0 && waiting[key(r, 1)] > 0 {
-			return append(problems, r.problem(fmt.Sprintf("the roles that lead to %q form a cycle", printable(r.text(1)))))
-		}
+	size := 8
+	for size*2 < len(nodes.pairs)*3 {
+		size *= 2
 	}
-	return problems
+	rel.members = make([]memberSlot, size)
+	for node, pair := range nodes.pairs {
+		*rel.place(pair[0], pair[1]) = memberSlot{domain: pair[0], name: pair[1], first: first[node], end: first[node+1]}
+	}
+}
+
+// place returns the slot of a name in a domain, or the empty one where it belongs.
+func (rel *relation) place(domain, name uint32) *memberSlot {
+	mask := uint32(len(rel.members) - 1) //nolint:gosec // at most three for each rule
+	at := mixIDs(domain, name) & mask
+	for {
+		s := &rel.members[at]
+		if s.name == 0 || s.name == name && s.domain == domain {
+			return s
+		}
+		at = (at + 1) & mask
+	}
+}
+
+// direct returns the roles that a name has in exactly this domain.
+func (rel *relation) direct(domain, name uint32) []uint32 {
+	s := rel.place(domain, name)
+	return rel.roles[s.first:s.end]
 }
 
 // closure is the set of roles of one name in one domain, for as long as a decision asks for the same one.
 type closure struct {
 	name, domain string
 	valid        bool
-	roles        map[string]struct{}
-	queue        []string
+	roles        idSet
+	// own are the roles that the subject brings; those that no rule names have no id.
+	own []string
+	// domains are the domain and the patterns that match it.
+	domains []uint32
+	// climb is for names that are patterns.
+	climb climb
 }
-
-// maxKeptClosure is the largest set that an evaluator keeps for its next decision.
-const maxKeptClosure = 1 << 10
 
 func (c *closure) reset() {
-	c.name, c.domain, c.valid = "", "", false
-	if len(c.roles) > maxKeptClosure || cap(c.queue) > maxKeptClosure {
-		c.roles, c.queue = nil, nil
+	c.name, c.domain, c.valid, c.own = "", "", false, nil
+	c.roles.clear()
+	if cap(c.domains) > keptIDs {
+		c.domains = nil
 	}
-	clear(c.roles)
-	clear(c.queue[:cap(c.queue)])
+	c.climb.reset()
 }
 
-// holds reports whether name is role in domain, or is a member of it through at most maxRoleDepth links.
-func (c *closure) holds(e *evaluator, rel *relation, name, role, domain string) (bool, error) {
-	if name == role {
+// holds reports whether name is role in domain, or is a member of it through at most maxRoleDepth links. id is that of
+// role, 0 when no rule names it.
+func (c *closure) holds(e *evaluator, rel *relation, pair membership) (bool, error) {
+	if pair.name == pair.role && rel.names == nil {
 		return true, nil
 	}
-	if !c.valid || c.name != name || c.domain != domain {
-		if err := c.fill(e, rel, name, domain); err != nil {
-			return false, err
-		}
+	if err := c.prepare(e, rel, pair.targets, pair.name, pair.domain); err != nil {
+		return false, err
 	}
-	_, found := c.roles[role]
-	return found, nil
+	if rel.names != nil {
+		return pair.name == pair.role || c.roles.has(pair.id) || c.climb.matched.has(pair.id), nil
+	}
+	if pair.id != 0 {
+		return c.roles.has(pair.id), nil
+	}
+	return slices.Contains(c.own, pair.role) && !subject.IsKeyShaped(pair.role), nil
 }
 
-// fill walks the links up from name, level by level.
-func (c *closure) fill(e *evaluator, rel *relation, name, domain string) error {
-	if c.roles == nil {
-		c.roles = make(map[string]struct{}, 8)
+// membership is what a call of a role relation asks.
+type membership struct {
+	name, role, domain string
+	// id is that of role, 0 when no rule names it.
+	id uint32
+	// targets are all roles that the call can ask about, where they are patterns.
+	targets *patternTable
+}
+
+// prepare fills the closure with the roles of name in domain, unless it holds them.
+func (c *closure) prepare(e *evaluator, rel *relation, targets *patternTable, name, domain string) error {
+	if c.valid && c.name == name && c.domain == domain {
+		return nil
 	}
-	clear(c.roles)
-	c.name, c.domain, c.valid = name, domain, true
-	c.queue = append(c.queue[:0], name)
+	c.roles.clear()
+	c.own, c.valid = nil, false
 	own, err := rel.tokens.of(e.facts, name, rel, domain)
 	if err != nil {
-		c.valid = false
 		return err
 	}
-	for _, role := range own {
+	if c.domains, err = rel.domainsOf(c.domains[:0], domain); err != nil {
+		return err
+	}
+	c.name, c.domain, c.own, c.valid = name, domain, own, true
+	if rel.names == nil {
+		c.fill(rel)
+		return nil
+	}
+	err = c.fillMatching(rel, targets)
+	c.valid = err == nil
+	return err
+}
+
+// fill walks the links up from the name, level by level.
+func (c *closure) fill(rel *relation) {
+	values := rel.links.values
+	start := values.find(c.name)
+	for _, role := range c.own {
 		if !subject.IsKeyShaped(role) {
-			c.add(role)
+			c.roles.add(values.find(role))
 		}
 	}
 	// The token's roles stand one link above the name, like those of the name's own rules.
-	from, end := 0, 1
-	for level := 0; level < maxRoleDepth && from < end; level++ {
-		for _, member := range c.queue[from:end] {
-			rel.each(member, domain, c.add)
+	for _, domain := range c.domains {
+		for _, role := range rel.direct(domain, start) {
+			c.roles.add(role)
 		}
-		from, end = end, len(c.queue)
 	}
-	return nil
-}
-
-func (c *closure) add(role string) {
-	if _, found := c.roles[role]; !found {
-		c.roles[role] = struct{}{}
-		c.queue = append(c.queue, role)
-	}
-}
-
-// each calls add with the roles that a name has directly.
-func (rel *relation) each(name, domain string, add func(role string)) {
-	for _, role := range rel.links[domain][name] {
-		add(role)
-	}
-	if !rel.patterns {
-		return
-	}
-	for pattern, links := range rel.links {
-		if pattern != domain && util.KeyMatch(domain, pattern) {
-			for _, role := range links[name] {
-				add(role)
+	from, end := 0, len(c.roles.ids)
+	for level := 1; level < maxRoleDepth && from < end; level++ {
+		for ; from < end; from++ {
+			member := c.roles.ids[from]
+			for _, domain := range c.domains {
+				for _, role := range rel.direct(domain, member) {
+					c.roles.add(role)
+				}
 			}
 		}
+		end = len(c.roles.ids)
 	}
+}
+
+// domainsOf appends the domains whose links hold in a domain.
+func (rel *relation) domainsOf(domains []uint32, domain string) ([]uint32, error) {
+	if rel.arity == 2 {
+		return append(domains, 0), nil
+	}
+	if rel.domains != nil {
+		var err error
+		if domains, err = rel.domains.matching(domain, domains); err != nil {
+			return domains, err
+		}
+	}
+	if id := rel.links.values.find(domain); id != 0 && !slices.Contains(domains, id) {
+		domains = append(domains, id)
+	}
+	return domains, nil
 }

@@ -1,11 +1,9 @@
 package policy
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"strconv"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,126 +17,101 @@ const maxRuleLine = 64 << 10
 // maxProblems is how many problems of one policy are told; the first few of a thousand are enough.
 const maxProblems = 50
 
-// rule is one line of a rule file.
-type rule struct {
-	// values are the fields after the type, each a string: boxed once, because the matcher reads them as any.
-	values []any
-	file   *format.File
-	line   int
-	denies bool
-}
-
-func (r *rule) text(field int) string {
-	text, _ := r.values[field].(string)
-	return text
-}
-
-// position returns where the rule stands: file:line.
-func (r *rule) position() string { return r.file.Path + ":" + strconv.Itoa(r.line) }
-
-// id returns a short hash of the rule's type and fields, which stays when the rule moves to another line.
-func (r *rule) id(ptype string) string {
-	var buffer [256]byte
-	text := append(buffer[:0], ptype...)
-	for i := range r.values {
-		field := r.text(i)
-		text = append(text, ',')
-		text = strconv.AppendInt(text, int64(len(field)), 10)
-		text = append(text, ':')
-		text = append(text, field...)
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:8])
-}
-
-func (r *rule) problem(text string) format.Problem {
-	return r.file.ProblemAt(r.line, 1, text)
-}
-
-// fieldProblem returns a problem of one field. It reads the line again: rules do not keep their columns.
-func (r *rule) fieldProblem(field int, text string) format.Problem {
-	number := 0
-	for line := range bytes.Lines(r.file.Data) {
-		if number++; number < r.line {
-			continue
-		}
-		trimmed := bytes.TrimSpace(line)
-		if _, columns, _ := splitFields(string(trimmed)); field+1 < len(columns) {
-			return r.file.ProblemAt(r.line, 1+bytes.Index(line, trimmed)+columns[field+1], text)
-		}
-		break
-	}
-	return r.problem(text)
-}
-
 // ruleReader reads rule files into the rules of p and of each role relation.
 type ruleReader struct {
 	model    *casbinModel
 	problems format.Problems
-	// rules are by type; known finds duplicates the way Casbin does, by the fields joined with commas.
-	rules map[string][]*rule
-	known map[string]*rule
-	boxed map[string]any
+	// sets are by type; they share values and files.
+	sets   map[string]*ruleSet
+	values *values
+	files  []fileSpan
+	// eft is the column of p that says whether a rule allows or denies, or -1.
+	eft int
+	// fields and columns are those of the present line.
+	fields  []string
+	columns []int
 }
 
-// readRules reads rule files in order.
-func readRules(m *casbinModel, files []*format.File) (map[string][]*rule, format.Problems) {
-	r := &ruleReader{model: m, rules: map[string][]*rule{}, known: map[string]*rule{}, boxed: map[string]any{}}
+// readRules reads rule files in order. There is a set for p and for each role relation.
+func readRules(m *casbinModel, files []*format.File) (map[string]*ruleSet, format.Problems) {
+	size := 0
 	for _, file := range files {
-		number := 0
-		for line := range bytes.Lines(file.Data) {
-			number++
-			r.line(file, number, bytes.TrimRight(line, "\r\n"))
+		size += len(file.Data)
+	}
+	r := &ruleReader{model: m, sets: map[string]*ruleSet{}, values: newValues(size), eft: index(m.rule, "eft")}
+	r.sets["p"] = &ruleSet{ptype: "p", width: len(m.rule), values: r.values}
+	for name, arity := range m.arities {
+		r.sets[name] = &ruleSet{ptype: name, width: arity, values: r.values}
+	}
+	lines := uint32(0)
+	for _, file := range files {
+		r.files = append(r.files, fileSpan{path: file.Path, file: file, first: lines})
+		// One copy of the text for as long as it is read; what is kept of it is copied once more, without repetitions.
+		for line := range strings.Lines(string(file.Data)) {
+			if lines++; len(r.problems) < maxProblems {
+				r.line(file, lines-1, strings.TrimRight(line, "\r\n"))
+			}
 		}
 	}
-	return r.rules, r.problems
+	for _, name := range slices.Sorted(maps.Keys(r.sets)) {
+		set := r.sets[name]
+		set.files = r.files
+		set.cells, set.lines = slices.Clip(set.cells), slices.Clip(set.lines)
+		set.duplicates(r.duplicate)
+	}
+	return r.sets, r.problems
 }
 
-func (r *ruleReader) line(file *format.File, number int, raw []byte) {
-	if len(r.problems) >= maxProblems {
-		return
-	}
+// line reads the line of a number that counts the lines of all files.
+func (r *ruleReader) line(file *format.File, number uint32, raw string) {
 	refuse := func(column int, text string) {
-		r.problems = append(r.problems, file.ProblemAt(number, column, text))
+		r.problems = append(r.problems, file.ProblemAt(int(number-r.files[len(r.files)-1].first)+1, column, text))
 	}
 	switch {
 	case len(raw) > maxRuleLine:
 		refuse(maxRuleLine, fmt.Sprintf("the line is longer than %d bytes", maxRuleLine))
 		return
-	case !utf8.Valid(raw):
+	case !utf8.ValidString(raw):
 		refuse(1, "the line is not UTF-8")
 		return
 	}
-	text := string(bytes.TrimSpace(raw))
-	start := 1 + bytes.Index(raw, []byte(text))
+	text := strings.TrimSpace(raw)
+	start := 1 + strings.Index(raw, text)
 	if text == "" || text[0] == '#' {
 		return
 	}
-	fields, columns, message := splitFields(text)
+	var message string
+	r.fields, r.columns, message = appendFields(r.fields[:0], r.columns[:0], text)
 	if message != "" {
-		refuse(start+columns[len(columns)-1], message)
+		refuse(start+r.columns[len(r.columns)-1], message)
 		return
 	}
-	for i, field := range fields {
+	for i, field := range r.fields {
 		if message := refuseField(field); message != "" {
-			refuse(start+columns[i], message)
+			refuse(start+r.columns[i], message)
 			return
 		}
 	}
-	ptype, want := fields[0], r.width(fields[0])
+	set := r.sets[r.fields[0]]
 	switch {
-	case want == 0:
-		refuse(start, r.unknownType(ptype))
-	case len(fields)-1 != want:
-		refuse(start, fmt.Sprintf("%s has %d fields here and %d in the model", ptype, len(fields)-1, want))
+	case set == nil:
+		refuse(start, r.unknownType(r.fields[0]))
+	case len(r.fields)-1 != set.width:
+		refuse(start, fmt.Sprintf("%s has %d fields here and %d in the model", set.ptype, len(r.fields)-1, set.width))
 	default:
-		r.add(file, number, fields)
+		if message := r.add(set, number); message != "" {
+			refuse(1, message)
+		}
 	}
 }
 
 // splitFields splits a line as encoding/csv does with leading blanks trimmed, and returns where each field begins.
 // On an error the last column is the error's.
 func splitFields(text string) (fields []string, columns []int, message string) {
+	return appendFields(nil, nil, text)
+}
+
+func appendFields(fields []string, columns []int, text string) (_ []string, _ []int, message string) {
 	rest := text
 	for {
 		rest = strings.TrimLeftFunc(rest, unicode.IsSpace)
@@ -148,7 +121,7 @@ func splitFields(text string) (fields []string, columns []int, message string) {
 		if strings.HasPrefix(rest, `"`) {
 			var closed bool
 			if field, rest, closed = quoted(rest[1:]); !closed {
-				return nil, columns, "a quoted field must end on its line, before a comma"
+				return fields, columns, "a quoted field must end on its line, before a comma"
 			}
 		} else {
 			end := strings.IndexByte(rest, ',')
@@ -157,7 +130,7 @@ func splitFields(text string) (fields []string, columns []int, message string) {
 			}
 			field, rest = rest[:end], rest[end:]
 			if strings.Contains(field, `"`) {
-				return nil, columns, `a field that holds a quote must be quoted, and the quote doubled: "a ""b"" c"`
+				return fields, columns, `a field that holds a quote must be quoted, and the quote doubled: "a ""b"" c"`
 			}
 		}
 		fields = append(fields, field)
@@ -197,14 +170,6 @@ func refuseField(field string) string {
 	return ""
 }
 
-// width returns how many fields rules of a type have; 0 for unknown types.
-func (r *ruleReader) width(ptype string) int {
-	if ptype == "p" {
-		return len(r.model.rule)
-	}
-	return r.model.arities[ptype]
-}
-
 func (r *ruleReader) unknownType(ptype string) string {
 	switch {
 	case ptype == "":
@@ -215,47 +180,44 @@ func (r *ruleReader) unknownType(ptype string) string {
 	return fmt.Sprintf("the model has no %q", printable(ptype))
 }
 
-// add keeps a rule, unless Casbin would take it for one that is there already.
-func (r *ruleReader) add(file *format.File, number int, fields []string) {
-	added := &rule{file: file, line: number, values: make([]any, len(fields)-1)}
-	for i, field := range fields[1:] {
-		value, found := r.boxed[field]
-		if !found {
-			field = strings.Clone(field)
-			value = field
-			r.boxed[field] = value
+// add keeps the present line as a rule, and says what is wrong with its eft.
+func (r *ruleReader) add(set *ruleSet, number uint32) string {
+	row := uint32(len(set.lines)) //nolint:gosec // as many as lines
+	for _, field := range r.fields[1:] {
+		id := r.values.intern(field)
+		if id == 0 {
+			return "the rules hold too many different values"
 		}
-		added.values[i] = value
+		set.cells = append(set.cells, id)
 	}
-	ptype := fields[0]
-	key := strings.Join(fields, ",")
-	if first, found := r.known[key]; found {
-		text := "the rule stands at " + first.position() + " already"
-		if first.id(ptype) != added.id(ptype) {
-			text = "Casbin takes this rule for the one at " + first.position() + ": joined with commas they are equal"
-		}
-		r.problems = append(r.problems, added.problem(text))
-		return
+	set.lines = append(set.lines, number)
+	if row%64 == 0 {
+		set.denies = append(set.denies, 0)
 	}
-	r.known[key] = added
-	if message := r.effect(ptype, added); message != "" {
-		r.problems = append(r.problems, added.problem(message))
-	}
-	r.rules[ptype] = append(r.rules[ptype], added)
-}
-
-// effect reads the rule's eft, and says what is wrong with it.
-func (r *ruleReader) effect(ptype string, added *rule) string {
-	column := index(r.model.rule, "eft")
-	if ptype != "p" || column < 0 {
+	if set.ptype != "p" || r.eft < 0 {
 		return ""
 	}
-	switch added.text(column) {
+	switch eft := r.fields[1+r.eft]; eft {
 	case "allow":
 	case "deny":
-		added.denies = true
+		set.denies.set(row)
+	case "indeterminate": // Casbin's own word for a rule that never decides
+		set.cells, set.lines = set.cells[:len(set.cells)-set.width], set.lines[:row]
+		set.mute++
 	default:
-		return fmt.Sprintf("eft must be allow or deny, not %q; Casbin ignores such a rule", printable(added.text(column)))
+		return fmt.Sprintf("eft must be allow or deny, not %q; Casbin ignores such a rule", printable(eft))
 	}
 	return ""
+}
+
+// duplicate refuses a rule that Casbin would take for an earlier one.
+func (r *ruleReader) duplicate(first, second ruleRef) {
+	if len(r.problems) >= maxProblems {
+		return
+	}
+	text := "the rule stands at " + first.position() + " already"
+	if !slices.Equal(first.set.row(first.row), second.set.row(second.row)) {
+		text = "Casbin takes this rule for the one at " + first.position() + ": joined with commas they are equal"
+	}
+	r.problems = append(r.problems, second.problem(text))
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/durward-pdp/durward/pdp/attribute"
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
@@ -18,8 +20,10 @@ const stageName = "policy"
 // ErrNoPart is reported for a service of which no policy was compiled; the request is denied.
 var ErrNoPart = errors.New("the service has no compiled policy")
 
-// Stage asks the service's guards and policies. It is immutable and safe for concurrent use.
-type Stage struct{}
+// Stage asks the service's guards and policies. It is safe for concurrent use.
+type Stage struct {
+	guards guardCache
+}
 
 // New returns the stage.
 func New() *Stage { return &Stage{} }
@@ -30,19 +34,21 @@ func (*Stage) Name() string { return stageName }
 // part is what the stage compiled for one service.
 type part struct {
 	guards, policies []*compiled
+	// granted and observing are the grants that the policies and observe give.
+	granted, observing pipeline.Grant
 	// same are the attributes that must be equal, by route index.
 	same [][]attribute.Accessor
+	// candidate is the next version of a policy; nil for none.
+	candidate *nextVersion
+	// observed is until when denials by policies are alarms only, by route index.
+	observed []time.Time
 }
 
 // Compile compiles the guards of the bundle, and the policies and the routes' same of the service.
-func (*Stage) Compile(b *format.Bundle, s *format.Service) (any, format.Problems) {
-	p := &part{same: make([][]attribute.Accessor, len(s.Routes))}
+func (st *Stage) Compile(b *format.Bundle, s *format.Service) (any, format.Problems) {
+	p := &part{same: make([][]attribute.Accessor, len(s.Routes)), observing: pipeline.Grant{By: "observe"}}
 	var problems format.Problems
-	for i := range b.Guards {
-		guard, guardProblems := compilePolicy(&source{policy: &b.Guards[i], files: b.Files, file: b.File, path: fmt.Sprintf("$.guards[%d]", i), guard: true})
-		problems = append(problems, guardProblems...)
-		p.guards = append(p.guards, guard)
-	}
+	p.guards, problems = st.guards.compile(b)
 	params := serviceParams(s)
 	names := map[string]bool{}
 	for i := range s.Policies {
@@ -55,6 +61,11 @@ func (*Stage) Compile(b *format.Bundle, s *format.Service) (any, format.Problems
 		}
 		names[s.Policies[i].Name] = true
 	}
+	var more format.Problems
+	p.candidate, more = compileCandidate(b, s, p.policies, params)
+	problems = append(problems, more...)
+	p.observed, more = compileObserve(s)
+	problems = append(problems, more...)
 	problems = append(problems, checkService(s)...)
 	for i := range s.Routes {
 		same, sameProblems := compileSame(s, i)
@@ -64,22 +75,19 @@ func (*Stage) Compile(b *format.Bundle, s *format.Service) (any, format.Problems
 	if len(problems) > 0 {
 		return nil, problems
 	}
+	for _, policy := range p.policies {
+		policy.rules.forgetFiles()
+	}
 	return p, nil
 }
 
-// checkService refuses services that could never allow, and keys that are not enforced.
+// checkService refuses services that could never allow.
 func checkService(s *format.Service) format.Problems {
 	var problems format.Problems
 	for i := range s.Routes {
 		if len(s.Policies) == 0 && s.Routes[i].Access != "public" {
 			problems = append(problems, s.File.Problem(fmt.Sprintf("$.routes[%d]", i), "the service has no policy, so this route could never be allowed: add one, or access: public"))
 		}
-	}
-	if s.Candidate != nil {
-		problems = append(problems, s.File.Problem("$.candidate", "candidate is not enforced by this version"))
-	}
-	if len(s.Observe) > 0 {
-		problems = append(problems, s.File.Problem("$.observe", "observe is not enforced by this version"))
 	}
 	return problems
 }
@@ -147,11 +155,21 @@ func (*Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcome,
 	if !found || c.Match.Route == nil || c.Match.Route.Index >= len(p.same) {
 		return pipeline.Stop, ErrNoPart
 	}
+	q := inquiryOf(c.Request)
+	outcome, err := p.evaluate(ctx, c, &q)
+	if err == nil && q.wanted != request.ExplainNone {
+		c.Verdict.Explanation.Policies = q.explain(ctx, &c.Facts)
+	}
+	return outcome, err
+}
+
+func (p *part) evaluate(ctx context.Context, c *pipeline.Case, q *inquiry) (pipeline.Outcome, error) {
 	for _, guard := range p.guards {
 		d, err := guard.decide(ctx, &c.Facts)
 		if err != nil {
 			return pipeline.Stop, fmt.Errorf("evaluate guard %s: %w", guard.name, err)
 		}
+		q.add(guard, true, d)
 		if !d.allowed {
 			if d.failure == nil {
 				d.reason = verdict.GuardDenied
@@ -162,28 +180,41 @@ func (*Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcome,
 	if c.Match.Route.Public {
 		return pipeline.Continue, nil
 	}
-	if reason := compareSame(&c.Facts, p.same[c.Match.Route.Index]); reason != "" {
+	same := p.same[c.Match.Route.Index]
+	if reason := compareSame(&c.Facts, same); reason != "" {
+		c.Verdict.Explanation.Detail = sameDetail(same, reason)
+		q.addSame(&c.Facts, same)
 		return c.Deny(reason), nil
 	}
-	return p.ask(ctx, c)
+	return p.ask(ctx, c, q)
 }
 
 // ask asks the policies, and grants when there is one and all allow.
-func (p *part) ask(ctx context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+func (p *part) ask(ctx context.Context, c *pipeline.Case, q *inquiry) (pipeline.Outcome, error) {
 	for _, policy := range p.policies {
 		d, err := policy.decide(ctx, &c.Facts)
 		if err != nil {
 			return pipeline.Stop, fmt.Errorf("evaluate policy %s: %w", policy.name, err)
 		}
+		q.add(policy, false, d)
+		if p.candidate != nil && p.candidate.of == policy {
+			p.candidate.ask(ctx, c, d)
+		}
 		if !d.allowed {
-			return deny(c, policy, d), nil
+			if !p.observes(c, d.reason) {
+				return deny(c, policy, d), nil
+			}
+			explain(c, policy, d)
+			c.Verdict.Explanation.Observed = d.reason
+			c.Grant = &p.observing
+			return pipeline.Continue, nil
 		}
 		explain(c, policy, d)
 	}
 	if len(p.policies) == 0 {
 		return c.Deny(verdict.NotGranted), nil
 	}
-	c.Grant = &pipeline.Grant{By: p.policies[len(p.policies)-1].name}
+	c.Grant = &p.granted
 	return pipeline.Continue, nil
 }
 
@@ -195,9 +226,10 @@ func deny(c *pipeline.Case, policy *compiled, d decision) pipeline.Outcome {
 // explain says in the case which policy and rule decided.
 func explain(c *pipeline.Case, policy *compiled, d decision) {
 	e := &c.Verdict.Explanation
-	e.Policy, e.Rule, e.RuleID = policy.name, "", ""
-	if d.rule != nil {
-		e.Rule, e.RuleID = d.rule.position(), d.rule.id("p")
+	e.Policy = policy.name
+	c.SetRule(nil, 0)
+	if d.rule.valid() {
+		c.SetRule(d.rule.set, d.rule.row)
 	}
 	if d.failure != nil {
 		e.Detail = d.failure.Error()

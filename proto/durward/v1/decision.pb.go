@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Explain is how much of an explanation is wanted.
+type Explain int32
+
+const (
+	// EXPLAIN_UNSPECIFIED wants the deciding rule alone.
+	Explain_EXPLAIN_UNSPECIFIED Explain = 0
+	// EXPLAIN_DECISION wants the reasons: role paths for an allow, the nearest misses for a denial.
+	Explain_EXPLAIN_DECISION Explain = 1
+	// EXPLAIN_ALL wants every matching rule besides.
+	Explain_EXPLAIN_ALL Explain = 2
+)
+
+// Enum value maps for Explain.
+var (
+	Explain_name = map[int32]string{
+		0: "EXPLAIN_UNSPECIFIED",
+		1: "EXPLAIN_DECISION",
+		2: "EXPLAIN_ALL",
+	}
+	Explain_value = map[string]int32{
+		"EXPLAIN_UNSPECIFIED": 0,
+		"EXPLAIN_DECISION":    1,
+		"EXPLAIN_ALL":         2,
+	}
+)
+
+func (x Explain) Enum() *Explain {
+	p := new(Explain)
+	*p = x
+	return p
+}
+
+func (x Explain) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Explain) Descriptor() protoreflect.EnumDescriptor {
+	return file_durward_v1_decision_proto_enumTypes[0].Descriptor()
+}
+
+func (Explain) Type() protoreflect.EnumType {
+	return &file_durward_v1_decision_proto_enumTypes[0]
+}
+
+func (x Explain) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Explain.Descriptor instead.
+func (Explain) EnumDescriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{0}
+}
+
 // Effect is what to do with the call.
 type Effect int32
 
@@ -61,11 +114,11 @@ func (x Effect) String() string {
 }
 
 func (Effect) Descriptor() protoreflect.EnumDescriptor {
-	return file_durward_v1_decision_proto_enumTypes[0].Descriptor()
+	return file_durward_v1_decision_proto_enumTypes[1].Descriptor()
 }
 
 func (Effect) Type() protoreflect.EnumType {
-	return &file_durward_v1_decision_proto_enumTypes[0]
+	return &file_durward_v1_decision_proto_enumTypes[1]
 }
 
 func (x Effect) Number() protoreflect.EnumNumber {
@@ -74,7 +127,7 @@ func (x Effect) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Effect.Descriptor instead.
 func (Effect) EnumDescriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{0}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{1}
 }
 
 // CheckRequest is one question.
@@ -93,6 +146,8 @@ type CheckRequest struct {
 	// correlation_id is the caller's own name of the call, for the record: at most 128 printable ASCII characters.
 	// Without one, the request's x-request-id is taken.
 	CorrelationId string `protobuf:"bytes,4,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
+	// explain asks for the reasons besides the answer, which stays the same. The caller must be allowed to ask for them.
+	Explain       Explain `protobuf:"varint,5,opt,name=explain,proto3,enum=durward.v1.Explain" json:"explain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -164,6 +219,13 @@ func (x *CheckRequest) GetCorrelationId() string {
 		return x.CorrelationId
 	}
 	return ""
+}
+
+func (x *CheckRequest) GetExplain() Explain {
+	if x != nil {
+		return x.Explain
+	}
+	return Explain_EXPLAIN_UNSPECIFIED
 }
 
 type isCheckRequest_Question interface {
@@ -794,7 +856,10 @@ type Explanation struct {
 	// limit is the name of the limit that refused.
 	Limit string `protobuf:"bytes,6,opt,name=limit,proto3" json:"limit,omitempty"`
 	// limits are the limits that were looked at.
-	Limits        []*LimitState `protobuf:"bytes,7,rep,name=limits,proto3" json:"limits,omitempty"`
+	Limits []*LimitState `protobuf:"bytes,7,rep,name=limits,proto3" json:"limits,omitempty"`
+	// policies say why each guard and policy that was asked answered as it did. They hold values of the request. Empty
+	// unless the request asked to explain.
+	Policies      []*PolicyExplanation `protobuf:"bytes,8,rep,name=policies,proto3" json:"policies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -878,6 +943,417 @@ func (x *Explanation) GetLimits() []*LimitState {
 	return nil
 }
 
+func (x *Explanation) GetPolicies() []*PolicyExplanation {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+// PolicyExplanation says why one policy answered as it did.
+type PolicyExplanation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the policy's name; guard is set for a guard.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	Guard  bool   `protobuf:"varint,2,opt,name=guard,proto3" json:"guard,omitempty"`
+	// effect is the policy's own answer.
+	Effect Effect `protobuf:"varint,3,opt,name=effect,proto3,enum=durward.v1.Effect" json:"effect,omitempty"`
+	// decider is the rule that decided; unset when none did.
+	Decider *RuleReference `protobuf:"bytes,4,opt,name=decider,proto3" json:"decider,omitempty"`
+	// roles are the ways through role relations that the deciding rule took.
+	Roles []*RolePath `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
+	// matching are the rules that match, in the order in which they are tried, at most 100; only for EXPLAIN_ALL.
+	Matching []*RuleReference `protobuf:"bytes,6,rep,name=matching,proto3" json:"matching,omitempty"`
+	// misses are the rules that came nearest, fewest failed conditions first; only for denials.
+	Misses []*NearMiss `protobuf:"bytes,7,rep,name=misses,proto3" json:"misses,omitempty"`
+	// change is the smallest change that would allow, as a sentence; "" when none is known.
+	Change string `protobuf:"bytes,8,opt,name=change,proto3" json:"change,omitempty"`
+	// partial says that the time or a bound ended the search before every rule was looked at.
+	Partial       bool `protobuf:"varint,9,opt,name=partial,proto3" json:"partial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyExplanation) Reset() {
+	*x = PolicyExplanation{}
+	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyExplanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyExplanation) ProtoMessage() {}
+
+func (x *PolicyExplanation) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyExplanation.ProtoReflect.Descriptor instead.
+func (*PolicyExplanation) Descriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PolicyExplanation) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *PolicyExplanation) GetGuard() bool {
+	if x != nil {
+		return x.Guard
+	}
+	return false
+}
+
+func (x *PolicyExplanation) GetEffect() Effect {
+	if x != nil {
+		return x.Effect
+	}
+	return Effect_EFFECT_UNSPECIFIED
+}
+
+func (x *PolicyExplanation) GetDecider() *RuleReference {
+	if x != nil {
+		return x.Decider
+	}
+	return nil
+}
+
+func (x *PolicyExplanation) GetRoles() []*RolePath {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *PolicyExplanation) GetMatching() []*RuleReference {
+	if x != nil {
+		return x.Matching
+	}
+	return nil
+}
+
+func (x *PolicyExplanation) GetMisses() []*NearMiss {
+	if x != nil {
+		return x.Misses
+	}
+	return nil
+}
+
+func (x *PolicyExplanation) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *PolicyExplanation) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+// RuleReference names a rule.
+type RuleReference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// position is file:line, id the rule's stable hash, text the rule as CSV.
+	Position string `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	Id       string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Text     string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// effect is what the rule does where it matches.
+	Effect        Effect `protobuf:"varint,4,opt,name=effect,proto3,enum=durward.v1.Effect" json:"effect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleReference) Reset() {
+	*x = RuleReference{}
+	mi := &file_durward_v1_decision_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleReference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleReference) ProtoMessage() {}
+
+func (x *RuleReference) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_decision_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleReference.ProtoReflect.Descriptor instead.
+func (*RuleReference) Descriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RuleReference) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+func (x *RuleReference) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RuleReference) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *RuleReference) GetEffect() Effect {
+	if x != nil {
+		return x.Effect
+	}
+	return Effect_EFFECT_UNSPECIFIED
+}
+
+// RolePath is a way from a name to a role.
+type RolePath struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// relation is g, g2, …; domain is "" for relations without domains.
+	Relation string `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	Domain   string `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
+	// names begin with the name that was asked about and end with the role.
+	Names []string `protobuf:"bytes,3,rep,name=names,proto3" json:"names,omitempty"`
+	// positions say where each link stands, one less than names; "" for a link that the subject's token brought.
+	Positions     []string `protobuf:"bytes,4,rep,name=positions,proto3" json:"positions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RolePath) Reset() {
+	*x = RolePath{}
+	mi := &file_durward_v1_decision_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RolePath) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RolePath) ProtoMessage() {}
+
+func (x *RolePath) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_decision_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RolePath.ProtoReflect.Descriptor instead.
+func (*RolePath) Descriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RolePath) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
+func (x *RolePath) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *RolePath) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *RolePath) GetPositions() []string {
+	if x != nil {
+		return x.Positions
+	}
+	return nil
+}
+
+// NearMiss is a rule that did not match.
+type NearMiss struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rule is the rule, failed how many of its conditions do not hold.
+	Rule   *RuleReference `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Failed int32          `protobuf:"varint,2,opt,name=failed,proto3" json:"failed,omitempty"`
+	// conditions are the conditions of the matcher, in its order.
+	Conditions    []*Condition `protobuf:"bytes,3,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NearMiss) Reset() {
+	*x = NearMiss{}
+	mi := &file_durward_v1_decision_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NearMiss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NearMiss) ProtoMessage() {}
+
+func (x *NearMiss) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_decision_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
+func (*NearMiss) Descriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *NearMiss) GetRule() *RuleReference {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *NearMiss) GetFailed() int32 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *NearMiss) GetConditions() []*Condition {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+// Condition is one condition of a matcher, evaluated for one rule.
+type Condition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// text is the condition as the model has it, such as "g(r.sub, p.sub)".
+	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// holds is whether it holds.
+	Holds bool `protobuf:"varint,2,opt,name=holds,proto3" json:"holds,omitempty"`
+	// wanted is what the rule wants, got what the request has.
+	Wanted string `protobuf:"bytes,3,opt,name=wanted,proto3" json:"wanted,omitempty"`
+	Got    string `protobuf:"bytes,4,opt,name=got,proto3" json:"got,omitempty"`
+	// error says why the condition cannot be evaluated; "" when it can.
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Condition) Reset() {
+	*x = Condition{}
+	mi := &file_durward_v1_decision_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Condition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Condition) ProtoMessage() {}
+
+func (x *Condition) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_decision_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Condition.ProtoReflect.Descriptor instead.
+func (*Condition) Descriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Condition) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Condition) GetHolds() bool {
+	if x != nil {
+		return x.Holds
+	}
+	return false
+}
+
+func (x *Condition) GetWanted() string {
+	if x != nil {
+		return x.Wanted
+	}
+	return ""
+}
+
+func (x *Condition) GetGot() string {
+	if x != nil {
+		return x.Got
+	}
+	return ""
+}
+
+func (x *Condition) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // LimitState is what a limit had left at the decision.
 type LimitState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -901,7 +1377,7 @@ type LimitState struct {
 
 func (x *LimitState) Reset() {
 	*x = LimitState{}
-	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	mi := &file_durward_v1_decision_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1389,7 @@ func (x *LimitState) String() string {
 func (*LimitState) ProtoMessage() {}
 
 func (x *LimitState) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	mi := &file_durward_v1_decision_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1402,7 @@ func (x *LimitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitState.ProtoReflect.Descriptor instead.
 func (*LimitState) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{9}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LimitState) GetName() string {
@@ -997,12 +1473,13 @@ var File_durward_v1_decision_proto protoreflect.FileDescriptor
 const file_durward_v1_decision_proto_rawDesc = "" +
 	"\n" +
 	"\x19durward/v1/decision.proto\x12\n" +
-	"durward.v1\x1a\x1egoogle/protobuf/duration.proto\"\xc0\x01\n" +
+	"durward.v1\x1a\x1egoogle/protobuf/duration.proto\"\xef\x01\n" +
 	"\fCheckRequest\x12-\n" +
 	"\x04http\x18\x01 \x01(\v2\x17.durward.v1.HTTPRequestH\x00R\x04http\x125\n" +
 	"\toperation\x18\x02 \x01(\v2\x15.durward.v1.OperationH\x00R\toperation\x12\x17\n" +
 	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12%\n" +
-	"\x0ecorrelation_id\x18\x04 \x01(\tR\rcorrelationIdB\n" +
+	"\x0ecorrelation_id\x18\x04 \x01(\tR\rcorrelationId\x12-\n" +
+	"\aexplain\x18\x05 \x01(\x0e2\x13.durward.v1.ExplainR\aexplainB\n" +
 	"\n" +
 	"\bquestion\"\xdd\x02\n" +
 	"\vHTTPRequest\x12\x16\n" +
@@ -1065,7 +1542,7 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"\bmetadata\x18\x04 \x03(\v2%.durward.v1.Obligations.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcc\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x02\n" +
 	"\vExplanation\x12\x16\n" +
 	"\x06bundle\x18\x01 \x01(\tR\x06bundle\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\tR\brevision\x12\x16\n" +
@@ -1073,7 +1550,40 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"\x04rule\x18\x04 \x01(\tR\x04rule\x12\x17\n" +
 	"\arule_id\x18\x05 \x01(\tR\x06ruleId\x12\x14\n" +
 	"\x05limit\x18\x06 \x01(\tR\x05limit\x12.\n" +
-	"\x06limits\x18\a \x03(\v2\x16.durward.v1.LimitStateR\x06limits\"\xc2\x02\n" +
+	"\x06limits\x18\a \x03(\v2\x16.durward.v1.LimitStateR\x06limits\x129\n" +
+	"\bpolicies\x18\b \x03(\v2\x1d.durward.v1.PolicyExplanationR\bpolicies\"\xe5\x02\n" +
+	"\x11PolicyExplanation\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x14\n" +
+	"\x05guard\x18\x02 \x01(\bR\x05guard\x12*\n" +
+	"\x06effect\x18\x03 \x01(\x0e2\x12.durward.v1.EffectR\x06effect\x123\n" +
+	"\adecider\x18\x04 \x01(\v2\x19.durward.v1.RuleReferenceR\adecider\x12*\n" +
+	"\x05roles\x18\x05 \x03(\v2\x14.durward.v1.RolePathR\x05roles\x125\n" +
+	"\bmatching\x18\x06 \x03(\v2\x19.durward.v1.RuleReferenceR\bmatching\x12,\n" +
+	"\x06misses\x18\a \x03(\v2\x14.durward.v1.NearMissR\x06misses\x12\x16\n" +
+	"\x06change\x18\b \x01(\tR\x06change\x12\x18\n" +
+	"\apartial\x18\t \x01(\bR\apartial\"{\n" +
+	"\rRuleReference\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\tR\bposition\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12*\n" +
+	"\x06effect\x18\x04 \x01(\x0e2\x12.durward.v1.EffectR\x06effect\"r\n" +
+	"\bRolePath\x12\x1a\n" +
+	"\brelation\x18\x01 \x01(\tR\brelation\x12\x16\n" +
+	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x14\n" +
+	"\x05names\x18\x03 \x03(\tR\x05names\x12\x1c\n" +
+	"\tpositions\x18\x04 \x03(\tR\tpositions\"\x88\x01\n" +
+	"\bNearMiss\x12-\n" +
+	"\x04rule\x18\x01 \x01(\v2\x19.durward.v1.RuleReferenceR\x04rule\x12\x16\n" +
+	"\x06failed\x18\x02 \x01(\x05R\x06failed\x125\n" +
+	"\n" +
+	"conditions\x18\x03 \x03(\v2\x15.durward.v1.ConditionR\n" +
+	"conditions\"u\n" +
+	"\tCondition\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x14\n" +
+	"\x05holds\x18\x02 \x01(\bR\x05holds\x12\x16\n" +
+	"\x06wanted\x18\x03 \x01(\tR\x06wanted\x12\x10\n" +
+	"\x03got\x18\x04 \x01(\tR\x03got\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\xc2\x02\n" +
 	"\n" +
 	"LimitState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -1085,7 +1595,11 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"retryAfter\x12\x18\n" +
 	"\arefused\x18\a \x01(\bR\arefused\x12\x16\n" +
 	"\x06shadow\x18\b \x01(\bR\x06shadow\x12\x1a\n" +
-	"\bdegraded\x18\t \x01(\bR\bdegraded*C\n" +
+	"\bdegraded\x18\t \x01(\bR\bdegraded*I\n" +
+	"\aExplain\x12\x17\n" +
+	"\x13EXPLAIN_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10EXPLAIN_DECISION\x10\x01\x12\x0f\n" +
+	"\vEXPLAIN_ALL\x10\x02*C\n" +
 	"\x06Effect\x12\x16\n" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vEFFECT_DENY\x10\x01\x12\x10\n" +
@@ -1105,49 +1619,65 @@ func file_durward_v1_decision_proto_rawDescGZIP() []byte {
 	return file_durward_v1_decision_proto_rawDescData
 }
 
-var file_durward_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_durward_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_durward_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_durward_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_durward_v1_decision_proto_goTypes = []any{
-	(Effect)(0),                 // 0: durward.v1.Effect
-	(*CheckRequest)(nil),        // 1: durward.v1.CheckRequest
-	(*HTTPRequest)(nil),         // 2: durward.v1.HTTPRequest
-	(*HeaderLine)(nil),          // 3: durward.v1.HeaderLine
-	(*Body)(nil),                // 4: durward.v1.Body
-	(*Operation)(nil),           // 5: durward.v1.Operation
-	(*Resource)(nil),            // 6: durward.v1.Resource
-	(*CheckResponse)(nil),       // 7: durward.v1.CheckResponse
-	(*Obligations)(nil),         // 8: durward.v1.Obligations
-	(*Explanation)(nil),         // 9: durward.v1.Explanation
-	(*LimitState)(nil),          // 10: durward.v1.LimitState
-	nil,                         // 11: durward.v1.Resource.PropertiesEntry
-	nil,                         // 12: durward.v1.Obligations.MetadataEntry
-	(*durationpb.Duration)(nil), // 13: google.protobuf.Duration
+	(Explain)(0),                // 0: durward.v1.Explain
+	(Effect)(0),                 // 1: durward.v1.Effect
+	(*CheckRequest)(nil),        // 2: durward.v1.CheckRequest
+	(*HTTPRequest)(nil),         // 3: durward.v1.HTTPRequest
+	(*HeaderLine)(nil),          // 4: durward.v1.HeaderLine
+	(*Body)(nil),                // 5: durward.v1.Body
+	(*Operation)(nil),           // 6: durward.v1.Operation
+	(*Resource)(nil),            // 7: durward.v1.Resource
+	(*CheckResponse)(nil),       // 8: durward.v1.CheckResponse
+	(*Obligations)(nil),         // 9: durward.v1.Obligations
+	(*Explanation)(nil),         // 10: durward.v1.Explanation
+	(*PolicyExplanation)(nil),   // 11: durward.v1.PolicyExplanation
+	(*RuleReference)(nil),       // 12: durward.v1.RuleReference
+	(*RolePath)(nil),            // 13: durward.v1.RolePath
+	(*NearMiss)(nil),            // 14: durward.v1.NearMiss
+	(*Condition)(nil),           // 15: durward.v1.Condition
+	(*LimitState)(nil),          // 16: durward.v1.LimitState
+	nil,                         // 17: durward.v1.Resource.PropertiesEntry
+	nil,                         // 18: durward.v1.Obligations.MetadataEntry
+	(*durationpb.Duration)(nil), // 19: google.protobuf.Duration
 }
 var file_durward_v1_decision_proto_depIdxs = []int32{
-	2,  // 0: durward.v1.CheckRequest.http:type_name -> durward.v1.HTTPRequest
-	5,  // 1: durward.v1.CheckRequest.operation:type_name -> durward.v1.Operation
-	3,  // 2: durward.v1.HTTPRequest.headers:type_name -> durward.v1.HeaderLine
-	4,  // 3: durward.v1.HTTPRequest.body:type_name -> durward.v1.Body
-	6,  // 4: durward.v1.Operation.resource:type_name -> durward.v1.Resource
-	11, // 5: durward.v1.Resource.properties:type_name -> durward.v1.Resource.PropertiesEntry
-	0,  // 6: durward.v1.CheckResponse.effect:type_name -> durward.v1.Effect
-	13, // 7: durward.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	8,  // 8: durward.v1.CheckResponse.obligations:type_name -> durward.v1.Obligations
-	9,  // 9: durward.v1.CheckResponse.explanation:type_name -> durward.v1.Explanation
-	3,  // 10: durward.v1.Obligations.set_upstream:type_name -> durward.v1.HeaderLine
-	3,  // 11: durward.v1.Obligations.set_response:type_name -> durward.v1.HeaderLine
-	12, // 12: durward.v1.Obligations.metadata:type_name -> durward.v1.Obligations.MetadataEntry
-	10, // 13: durward.v1.Explanation.limits:type_name -> durward.v1.LimitState
-	13, // 14: durward.v1.LimitState.window:type_name -> google.protobuf.Duration
-	13, // 15: durward.v1.LimitState.reset:type_name -> google.protobuf.Duration
-	13, // 16: durward.v1.LimitState.retry_after:type_name -> google.protobuf.Duration
-	1,  // 17: durward.v1.DecisionService.Check:input_type -> durward.v1.CheckRequest
-	7,  // 18: durward.v1.DecisionService.Check:output_type -> durward.v1.CheckResponse
-	18, // [18:19] is the sub-list for method output_type
-	17, // [17:18] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	3,  // 0: durward.v1.CheckRequest.http:type_name -> durward.v1.HTTPRequest
+	6,  // 1: durward.v1.CheckRequest.operation:type_name -> durward.v1.Operation
+	0,  // 2: durward.v1.CheckRequest.explain:type_name -> durward.v1.Explain
+	4,  // 3: durward.v1.HTTPRequest.headers:type_name -> durward.v1.HeaderLine
+	5,  // 4: durward.v1.HTTPRequest.body:type_name -> durward.v1.Body
+	7,  // 5: durward.v1.Operation.resource:type_name -> durward.v1.Resource
+	17, // 6: durward.v1.Resource.properties:type_name -> durward.v1.Resource.PropertiesEntry
+	1,  // 7: durward.v1.CheckResponse.effect:type_name -> durward.v1.Effect
+	19, // 8: durward.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	9,  // 9: durward.v1.CheckResponse.obligations:type_name -> durward.v1.Obligations
+	10, // 10: durward.v1.CheckResponse.explanation:type_name -> durward.v1.Explanation
+	4,  // 11: durward.v1.Obligations.set_upstream:type_name -> durward.v1.HeaderLine
+	4,  // 12: durward.v1.Obligations.set_response:type_name -> durward.v1.HeaderLine
+	18, // 13: durward.v1.Obligations.metadata:type_name -> durward.v1.Obligations.MetadataEntry
+	16, // 14: durward.v1.Explanation.limits:type_name -> durward.v1.LimitState
+	11, // 15: durward.v1.Explanation.policies:type_name -> durward.v1.PolicyExplanation
+	1,  // 16: durward.v1.PolicyExplanation.effect:type_name -> durward.v1.Effect
+	12, // 17: durward.v1.PolicyExplanation.decider:type_name -> durward.v1.RuleReference
+	13, // 18: durward.v1.PolicyExplanation.roles:type_name -> durward.v1.RolePath
+	12, // 19: durward.v1.PolicyExplanation.matching:type_name -> durward.v1.RuleReference
+	14, // 20: durward.v1.PolicyExplanation.misses:type_name -> durward.v1.NearMiss
+	1,  // 21: durward.v1.RuleReference.effect:type_name -> durward.v1.Effect
+	12, // 22: durward.v1.NearMiss.rule:type_name -> durward.v1.RuleReference
+	15, // 23: durward.v1.NearMiss.conditions:type_name -> durward.v1.Condition
+	19, // 24: durward.v1.LimitState.window:type_name -> google.protobuf.Duration
+	19, // 25: durward.v1.LimitState.reset:type_name -> google.protobuf.Duration
+	19, // 26: durward.v1.LimitState.retry_after:type_name -> google.protobuf.Duration
+	2,  // 27: durward.v1.DecisionService.Check:input_type -> durward.v1.CheckRequest
+	8,  // 28: durward.v1.DecisionService.Check:output_type -> durward.v1.CheckResponse
+	28, // [28:29] is the sub-list for method output_type
+	27, // [27:28] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_durward_v1_decision_proto_init() }
@@ -1164,8 +1694,8 @@ func file_durward_v1_decision_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_durward_v1_decision_proto_rawDesc), len(file_durward_v1_decision_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   12,
+			NumEnums:      2,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

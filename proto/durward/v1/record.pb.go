@@ -79,7 +79,11 @@ type Record struct {
 	// "resource.properties". Rules that read such a part cannot be replayed exactly.
 	Masked []string `protobuf:"bytes,30,rep,name=masked,proto3" json:"masked,omitempty"`
 	// truncated says that a text or list was cut to its bound.
-	Truncated     bool `protobuf:"varint,31,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	Truncated bool `protobuf:"varint,31,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// observed is the reason for which a policy would have denied, where the bundle lets such requests pass as an alarm.
+	Observed string `protobuf:"bytes,32,opt,name=observed,proto3" json:"observed,omitempty"`
+	// candidate is what the next version of a policy says; present only where it disagrees.
+	Candidate     *RecordedCandidate `protobuf:"bytes,33,opt,name=candidate,proto3" json:"candidate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -331,6 +335,100 @@ func (x *Record) GetTruncated() bool {
 	return false
 }
 
+func (x *Record) GetObserved() string {
+	if x != nil {
+		return x.Observed
+	}
+	return ""
+}
+
+func (x *Record) GetCandidate() *RecordedCandidate {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
+// RecordedCandidate is an answer that did not count.
+type RecordedCandidate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the policy's name.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// effect is "allow" or "deny", reason why it denies.
+	Effect string `protobuf:"bytes,2,opt,name=effect,proto3" json:"effect,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// rule (file:line) and rule_id are what decided.
+	Rule          string `protobuf:"bytes,4,opt,name=rule,proto3" json:"rule,omitempty"`
+	RuleId        string `protobuf:"bytes,5,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordedCandidate) Reset() {
+	*x = RecordedCandidate{}
+	mi := &file_durward_v1_record_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedCandidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedCandidate) ProtoMessage() {}
+
+func (x *RecordedCandidate) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_record_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedCandidate.ProtoReflect.Descriptor instead.
+func (*RecordedCandidate) Descriptor() ([]byte, []int) {
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RecordedCandidate) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *RecordedCandidate) GetEffect() string {
+	if x != nil {
+		return x.Effect
+	}
+	return ""
+}
+
+func (x *RecordedCandidate) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RecordedCandidate) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *RecordedCandidate) GetRuleId() string {
+	if x != nil {
+		return x.RuleId
+	}
+	return ""
+}
+
 // RecordedRequest is the request, without its target.
 type RecordedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -364,7 +462,7 @@ type RecordedRequest struct {
 
 func (x *RecordedRequest) Reset() {
 	*x = RecordedRequest{}
-	mi := &file_durward_v1_record_proto_msgTypes[1]
+	mi := &file_durward_v1_record_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +474,7 @@ func (x *RecordedRequest) String() string {
 func (*RecordedRequest) ProtoMessage() {}
 
 func (x *RecordedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[1]
+	mi := &file_durward_v1_record_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +487,7 @@ func (x *RecordedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedRequest.ProtoReflect.Descriptor instead.
 func (*RecordedRequest) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{1}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RecordedRequest) GetMethod() string {
@@ -510,7 +608,7 @@ type RecordedField struct {
 
 func (x *RecordedField) Reset() {
 	*x = RecordedField{}
-	mi := &file_durward_v1_record_proto_msgTypes[2]
+	mi := &file_durward_v1_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +620,7 @@ func (x *RecordedField) String() string {
 func (*RecordedField) ProtoMessage() {}
 
 func (x *RecordedField) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[2]
+	mi := &file_durward_v1_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +633,7 @@ func (x *RecordedField) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedField.ProtoReflect.Descriptor instead.
 func (*RecordedField) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{2}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RecordedField) GetName() string {
@@ -568,7 +666,7 @@ type RecordedCertificate struct {
 
 func (x *RecordedCertificate) Reset() {
 	*x = RecordedCertificate{}
-	mi := &file_durward_v1_record_proto_msgTypes[3]
+	mi := &file_durward_v1_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +678,7 @@ func (x *RecordedCertificate) String() string {
 func (*RecordedCertificate) ProtoMessage() {}
 
 func (x *RecordedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[3]
+	mi := &file_durward_v1_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +691,7 @@ func (x *RecordedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedCertificate.ProtoReflect.Descriptor instead.
 func (*RecordedCertificate) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{3}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RecordedCertificate) GetSubject() string {
@@ -655,7 +753,7 @@ type RecordedSubject struct {
 
 func (x *RecordedSubject) Reset() {
 	*x = RecordedSubject{}
-	mi := &file_durward_v1_record_proto_msgTypes[4]
+	mi := &file_durward_v1_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +765,7 @@ func (x *RecordedSubject) String() string {
 func (*RecordedSubject) ProtoMessage() {}
 
 func (x *RecordedSubject) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[4]
+	mi := &file_durward_v1_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +778,7 @@ func (x *RecordedSubject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedSubject.ProtoReflect.Descriptor instead.
 func (*RecordedSubject) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{4}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RecordedSubject) GetKey() string {
@@ -800,7 +898,7 @@ type RecordedResource struct {
 
 func (x *RecordedResource) Reset() {
 	*x = RecordedResource{}
-	mi := &file_durward_v1_record_proto_msgTypes[5]
+	mi := &file_durward_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +910,7 @@ func (x *RecordedResource) String() string {
 func (*RecordedResource) ProtoMessage() {}
 
 func (x *RecordedResource) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[5]
+	mi := &file_durward_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +923,7 @@ func (x *RecordedResource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedResource.ProtoReflect.Descriptor instead.
 func (*RecordedResource) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RecordedResource) GetType() string {
@@ -863,7 +961,7 @@ type RecordedLimit struct {
 
 func (x *RecordedLimit) Reset() {
 	*x = RecordedLimit{}
-	mi := &file_durward_v1_record_proto_msgTypes[6]
+	mi := &file_durward_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +973,7 @@ func (x *RecordedLimit) String() string {
 func (*RecordedLimit) ProtoMessage() {}
 
 func (x *RecordedLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[6]
+	mi := &file_durward_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +986,7 @@ func (x *RecordedLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedLimit.ProtoReflect.Descriptor instead.
 func (*RecordedLimit) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RecordedLimit) GetName() string {
@@ -960,7 +1058,7 @@ type RecordedStep struct {
 
 func (x *RecordedStep) Reset() {
 	*x = RecordedStep{}
-	mi := &file_durward_v1_record_proto_msgTypes[7]
+	mi := &file_durward_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1070,7 @@ func (x *RecordedStep) String() string {
 func (*RecordedStep) ProtoMessage() {}
 
 func (x *RecordedStep) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[7]
+	mi := &file_durward_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1083,7 @@ func (x *RecordedStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedStep.ProtoReflect.Descriptor instead.
 func (*RecordedStep) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RecordedStep) GetPoint() string {
@@ -1007,7 +1105,7 @@ var File_durward_v1_record_proto protoreflect.FileDescriptor
 const file_durward_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"\x17durward/v1/record.proto\x12\n" +
-	"durward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\a\n" +
+	"durward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\b\n" +
 	"\x06Record\x12\x1f\n" +
 	"\vdecision_id\x18\x01 \x01(\tR\n" +
 	"decisionId\x12.\n" +
@@ -1041,7 +1139,15 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\x06detail\x18\x1c \x01(\tR\x06detail\x12.\n" +
 	"\x05steps\x18\x1d \x03(\v2\x18.durward.v1.RecordedStepR\x05steps\x12\x16\n" +
 	"\x06masked\x18\x1e \x03(\tR\x06masked\x12\x1c\n" +
-	"\ttruncated\x18\x1f \x01(\bR\ttruncated\"\xb3\x04\n" +
+	"\ttruncated\x18\x1f \x01(\bR\ttruncated\x12\x1a\n" +
+	"\bobserved\x18  \x01(\tR\bobserved\x12;\n" +
+	"\tcandidate\x18! \x01(\v2\x1d.durward.v1.RecordedCandidateR\tcandidate\"\x88\x01\n" +
+	"\x11RecordedCandidate\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x16\n" +
+	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04rule\x18\x04 \x01(\tR\x04rule\x12\x17\n" +
+	"\arule_id\x18\x05 \x01(\tR\x06ruleId\"\xb3\x04\n" +
 	"\x0fRecordedRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
 	"\x06scheme\x18\x02 \x01(\tR\x06scheme\x12\x1a\n" +
@@ -1115,37 +1221,39 @@ func file_durward_v1_record_proto_rawDescGZIP() []byte {
 	return file_durward_v1_record_proto_rawDescData
 }
 
-var file_durward_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_durward_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_durward_v1_record_proto_goTypes = []any{
 	(*Record)(nil),                // 0: durward.v1.Record
-	(*RecordedRequest)(nil),       // 1: durward.v1.RecordedRequest
-	(*RecordedField)(nil),         // 2: durward.v1.RecordedField
-	(*RecordedCertificate)(nil),   // 3: durward.v1.RecordedCertificate
-	(*RecordedSubject)(nil),       // 4: durward.v1.RecordedSubject
-	(*RecordedResource)(nil),      // 5: durward.v1.RecordedResource
-	(*RecordedLimit)(nil),         // 6: durward.v1.RecordedLimit
-	(*RecordedStep)(nil),          // 7: durward.v1.RecordedStep
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*RecordedCandidate)(nil),     // 1: durward.v1.RecordedCandidate
+	(*RecordedRequest)(nil),       // 2: durward.v1.RecordedRequest
+	(*RecordedField)(nil),         // 3: durward.v1.RecordedField
+	(*RecordedCertificate)(nil),   // 4: durward.v1.RecordedCertificate
+	(*RecordedSubject)(nil),       // 5: durward.v1.RecordedSubject
+	(*RecordedResource)(nil),      // 6: durward.v1.RecordedResource
+	(*RecordedLimit)(nil),         // 7: durward.v1.RecordedLimit
+	(*RecordedStep)(nil),          // 8: durward.v1.RecordedStep
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_durward_v1_record_proto_depIdxs = []int32{
-	8,  // 0: durward.v1.Record.time:type_name -> google.protobuf.Timestamp
-	1,  // 1: durward.v1.Record.request:type_name -> durward.v1.RecordedRequest
-	4,  // 2: durward.v1.Record.subject:type_name -> durward.v1.RecordedSubject
-	5,  // 3: durward.v1.Record.resource:type_name -> durward.v1.RecordedResource
-	6,  // 4: durward.v1.Record.limits:type_name -> durward.v1.RecordedLimit
-	7,  // 5: durward.v1.Record.steps:type_name -> durward.v1.RecordedStep
-	2,  // 6: durward.v1.RecordedRequest.params:type_name -> durward.v1.RecordedField
-	2,  // 7: durward.v1.RecordedRequest.query:type_name -> durward.v1.RecordedField
-	2,  // 8: durward.v1.RecordedRequest.headers:type_name -> durward.v1.RecordedField
-	3,  // 9: durward.v1.RecordedRequest.certificate:type_name -> durward.v1.RecordedCertificate
-	8,  // 10: durward.v1.RecordedCertificate.not_after:type_name -> google.protobuf.Timestamp
-	8,  // 11: durward.v1.RecordedSubject.auth_time:type_name -> google.protobuf.Timestamp
-	2,  // 12: durward.v1.RecordedSubject.claims:type_name -> durward.v1.RecordedField
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	9,  // 0: durward.v1.Record.time:type_name -> google.protobuf.Timestamp
+	2,  // 1: durward.v1.Record.request:type_name -> durward.v1.RecordedRequest
+	5,  // 2: durward.v1.Record.subject:type_name -> durward.v1.RecordedSubject
+	6,  // 3: durward.v1.Record.resource:type_name -> durward.v1.RecordedResource
+	7,  // 4: durward.v1.Record.limits:type_name -> durward.v1.RecordedLimit
+	8,  // 5: durward.v1.Record.steps:type_name -> durward.v1.RecordedStep
+	1,  // 6: durward.v1.Record.candidate:type_name -> durward.v1.RecordedCandidate
+	3,  // 7: durward.v1.RecordedRequest.params:type_name -> durward.v1.RecordedField
+	3,  // 8: durward.v1.RecordedRequest.query:type_name -> durward.v1.RecordedField
+	3,  // 9: durward.v1.RecordedRequest.headers:type_name -> durward.v1.RecordedField
+	4,  // 10: durward.v1.RecordedRequest.certificate:type_name -> durward.v1.RecordedCertificate
+	9,  // 11: durward.v1.RecordedCertificate.not_after:type_name -> google.protobuf.Timestamp
+	9,  // 12: durward.v1.RecordedSubject.auth_time:type_name -> google.protobuf.Timestamp
+	3,  // 13: durward.v1.RecordedSubject.claims:type_name -> durward.v1.RecordedField
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_durward_v1_record_proto_init() }
@@ -1159,7 +1267,7 @@ func file_durward_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_durward_v1_record_proto_rawDesc), len(file_durward_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -11,11 +11,15 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/durward-pdp/durward/test/bench"
 )
+
+var errUsage = errors.New("bad flag")
 
 // null is the first argument of the process that is the null server.
 const null = "null"
@@ -35,12 +39,14 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if len(args) == 1 && args[0] == null {
 		return bench.ServeNull(ctx, out)
 	}
-	s, flags := bench.Setup{}, flag.NewFlagSet("contest", flag.ContinueOnError)
+	s, flags := bench.Setup{Progress: os.Stderr}, flag.NewFlagSet("contest", flag.ContinueOnError)
 	flags.IntVar(&s.Rounds, "rounds", 5, "rounds of each contest")
 	flags.IntVar(&s.Load.Requests, "requests", 20000, "requests in a round of a contest with many callers")
 	flags.IntVar(&s.Load.Callers, "callers", 64, "callers, each with one request in flight")
 	flags.DurationVar(&s.Span, "span", 200*time.Millisecond, "least length of a round of a contest with one caller")
 	flags.StringVar(&s.Root, "root", "../..", "checkout to build Durward from")
+	flags.DurationVar(&s.CasbinTime, "casbin", 20*time.Second, "time after which Casbin is asked no more in a case of the policy contest")
+	sizes := flags.String("sizes", "1000,10000", "numbers of rules of the policy contest")
 	only := flags.String("only", "", "regular expression of the contests to run; all without it")
 	dir := flags.String("out", "build/bench", "folder of the JSON files")
 	if err := flags.Parse(args); err != nil {
@@ -49,6 +55,13 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	chosen, err := regexp.Compile(*only)
 	if err != nil {
 		return fmt.Errorf("reading -only: %w", err)
+	}
+	for size := range strings.SplitSeq(*sizes, ",") {
+		n, err := strconv.Atoi(size)
+		if err != nil || n < 10 {
+			return fmt.Errorf("%w: -sizes: %q", errUsage, size)
+		}
+		s.Sizes = append(s.Sizes, n)
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -1,0 +1,18 @@
+package assembly
+
+import "github.com/durward-pdp/durward/pdp/request"
+
+// Place returns the service and the route that a request leads to, "" where nothing answers for it.
+func (s *Session) Place(r *request.Request) (service, route string) {
+	if r.Invalid != "" {
+		return "", ""
+	}
+	m := s.engine.Snapshot().Routes.Match(r)
+	if m.Service != nil {
+		service = m.Service.Name
+	}
+	if m.Route != nil {
+		route = m.Route.Name
+	}
+	return service, route
+}

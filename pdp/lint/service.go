@@ -1,0 +1,176 @@
+package lint
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/bundle/format"
+)
+
+// writes are the methods that change something.
+var writes = []string{"POST", "PUT", "PATCH", "DELETE"}
+
+func isWrite(method string) bool { return slices.Contains(writes, method) }
+
+// modeOf returns a route's identity mode.
+func modeOf(s *format.Service, r *format.Route) string {
+	switch {
+	case r.Access == "public":
+		return "none"
+	case r.Identity != "":
+		return r.Identity
+	case s.Identity.Mode != "":
+		return s.Identity.Mode
+	}
+	return "required"
+}
+
+// services looks at services and routes by themselves.
+func (r *run) services() {
+	for _, s := range r.bundle.Services {
+		if s.TLS == "optional" {
+			r.add("tls-optional", s.File.Problem("$.tls", "requests in plain text pass: tokens can be read on their way"))
+		}
+		if s.Path.EncodedSlash == "keep" {
+			r.encodedSlash(s)
+		}
+		for i := range s.Routes {
+			route, at := &s.Routes[i], fmt.Sprintf("$.routes[%d]", i)
+			write := slices.IndexFunc(route.Methods, isWrite)
+			if route.Access == "public" && write >= 0 && route.Purpose != "login" {
+				r.add("public-write", s.File.Problem(at, fmt.Sprintf("anybody may %s here", route.Methods[write])))
+			}
+			if mode := modeOf(s, route); mode != "required" && len(s.Defaults.Limits)+len(route.Limits) == 0 {
+				r.add("anonymous-unlimited", s.File.Problem(at, "anybody may call this as often as they like: no limit counts them"))
+			}
+		}
+		r.observations(s)
+	}
+}
+
+// encodedSlash finds parameters that stand beside a literal: with an encoded slash in it, the API may see the literal's
+// path where Durward saw the parameter's.
+func (r *run) encodedSlash(s *format.Service) {
+	literals := map[string]string{} // by the segments before
+	for i := range s.Routes {
+		segments := strings.Split(s.Routes[i].Path, "/")
+		for n, segment := range segments {
+			if segment != "" && !strings.HasPrefix(segment, "{") {
+				literals[strings.Join(segments[:n], "/")] = s.Routes[i].Path
+			}
+		}
+	}
+	for i := range s.Routes {
+		segments := strings.Split(s.Routes[i].Path, "/")
+		for n, segment := range segments {
+			if beside, ok := literals[strings.Join(segments[:n], "/")]; ok && strings.HasPrefix(segment, "{") {
+				p := s.File.Problem(fmt.Sprintf("$.routes[%d].path", i), fmt.Sprintf("%s takes encoded slashes and stands beside %s: an API that decodes them may see the other path", segment, beside))
+				p.Hint = "path: {encoded_slash: refuse}, or literals elsewhere"
+				r.add("encoded-slash", p)
+				break
+			}
+		}
+	}
+}
+
+func (r *run) observations(s *format.Service) {
+	for i := range s.Observe {
+		o, at := &s.Observe[i], fmt.Sprintf("$.observe[%d]", i)
+		until, err := time.Parse(time.DateOnly, o.Until)
+		switch {
+		case err != nil: // refused at load
+		case !r.today.Before(until):
+			r.add("observe-expired", s.File.Problem(at, fmt.Sprintf("the observation of %s ended on %s: remove it", o.Route, o.Until)))
+		default:
+			r.add("observe-active", s.File.Problem(at, fmt.Sprintf("until %s, requests that the policies deny pass on the route %s", o.Until, o.Route)))
+		}
+	}
+}
+
+// limits looks at definitions that no route uses, and at log-ins.
+func (r *run) limits() {
+	used := map[string]bool{} // of the bundle
+	for _, s := range r.bundle.Services {
+		own := map[string]bool{}
+		for _, name := range s.Defaults.Limits {
+			own[name] = len(s.Routes) > 0
+		}
+		for i := range s.Routes {
+			for _, name := range s.Routes[i].Limits {
+				own[name] = true
+			}
+			if s.Routes[i].Purpose == "login" {
+				r.login(s, i)
+			}
+		}
+		r.unused(s.File, s.LimitDefinitions, own)
+		maps.Copy(used, own)
+	}
+	r.unused(r.bundle.File, r.bundle.LimitDefinitions, used)
+}
+
+func (r *run) unused(file *format.File, definitions map[string]format.Limit, used map[string]bool) {
+	for _, name := range slices.Sorted(maps.Keys(definitions)) {
+		if !used[name] {
+			r.add("limit-unused", file.Problem("$.limit_definitions."+name, fmt.Sprintf("no route uses the limit %q", name)))
+		}
+	}
+}
+
+// login wants one limit that counts all attempts from an address and is enforced, whatever else there is.
+func (r *run) login(s *format.Service, route int) {
+	why := "none of its limits counts by client.address or client.network"
+	for _, name := range slices.Concat(s.Defaults.Limits, s.Routes[route].Limits) {
+		l, ok := s.LimitDefinitions[name]
+		if !ok {
+			l = r.bundle.LimitDefinitions[name]
+		}
+		byAddress := slices.ContainsFunc(l.By, func(a format.Attribute) bool { return a.Name == "client.address" || a.Name == "client.network" })
+		chosen := slices.ContainsFunc(l.By, func(a format.Attribute) bool {
+			family, _, _ := strings.Cut(a.Name, ".")
+			return family != "client" && family != "route" && a.Name != "request.method" && a.Name != "request.host"
+		})
+		switch {
+		case !byAddress:
+		case l.Shadow:
+			why = fmt.Sprintf("the limit %q is a shadow and blocks nobody", name)
+		case chosen:
+			why = fmt.Sprintf("the limit %q counts apart by what the client chooses, so each guess has a counter of its own", name)
+		case l.Count == "allowed" || l.Count == "denied":
+			why = fmt.Sprintf("the limit %q counts %s decisions only", name, l.Count)
+		case l.Rate.Window < time.Minute && l.Rate.Count > 60, l.Rate.Window >= time.Minute && float64(l.Rate.Count)/l.Rate.Window.Minutes() > 60:
+			why = fmt.Sprintf("the limit %q lets %d attempts pass in %s", name, l.Rate.Count, l.Rate.Window)
+		case l.Burst > 60:
+			why = fmt.Sprintf("the limit %q lets a burst of %d attempts pass", name, l.Burst)
+		case l.OnError == "allow":
+			why = fmt.Sprintf("the limit %q lets every attempt pass while its counters cannot be reached", name)
+		default:
+			return
+		}
+	}
+	p := s.File.Problem(fmt.Sprintf("$.routes[%d].purpose", route), "passwords can be guessed here: "+why)
+	p.Hint = "limits: [logins], with logins: {rate: 5/15min, by: [client.network, route.name], count: all, at: gate, on_error: deny}"
+	r.add("login-address-limit", p)
+}
+
+// authenticators looks at those that nobody accepts, and at the roles that they may assert.
+func (r *run) authenticators() {
+	accepted := map[string]bool{}
+	for _, s := range r.bundle.Services {
+		for _, name := range s.Identity.Accept {
+			accepted[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.bundle.Authenticators)) {
+		a, at := r.bundle.Authenticators[name], "$.authenticators."+name
+		if !accepted[name] {
+			r.add("authenticator-unused", r.bundle.File.Problem(at, fmt.Sprintf("no service accepts the authenticator %q", name)))
+		}
+		if a.Roles != nil && slices.Contains(a.Roles.Allow, "*") {
+			r.add("roles-any", r.bundle.File.Problem(at+".roles.allow", fmt.Sprintf("whoever controls the claim %q at the issuer can assert every role of the policies", a.Roles.From)))
+		}
+	}
+}

@@ -37,6 +37,12 @@ func codeOf(err error) int {
 type cli struct {
 	Serve       serveCommand       `cmd:"" help:"Answer decision requests of gateways and services."`
 	Validate    validateCommand    `cmd:"" help:"Check a policy bundle and print everything that is wrong with it."`
+	Lint        lintCommand        `cmd:"" help:"Find what is legal in a policy bundle and probably not meant."`
+	Test        testCommand        `cmd:"" help:"Run the decision tests of a policy bundle."`
+	Check       checkCommand       `cmd:"" help:"Ask one request of a policy bundle or of a running server, and say why."`
+	Explain     explainCommand     `cmd:"" help:"Decide a request of the decision log again, and say why it is answered so."`
+	Fmt         fmtCommand         `cmd:"" help:"Bring rules, models and YAML of policy bundles into their canonical form."`
+	Matrix      matrixCommand      `cmd:"" help:"Print who can do what, by a policy bundle."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit code 0 says yes."`
 	Demo        demoCommand        `cmd:"" help:"Run Envoy, Redis, two replicas and a sample API here, and walk through them."`
 	Version     versionCommand     `cmd:"" help:"Print what this is."`

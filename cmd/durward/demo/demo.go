@@ -85,7 +85,7 @@ func run(ctx context.Context, o Options) (j journey, err error) {
 	}
 	defer func() { _ = closeReports() }()
 	p.running(s, address)
-	if err := j.make(ctx, &guide{stack: s, tokens: tokens}, p); err != nil {
+	if err := j.make(ctx, &guide{stack: s, tokens: tokens, binary: o.Binary}, p); err != nil {
 		return j, err
 	}
 	if o.Stay {

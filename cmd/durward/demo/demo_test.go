@@ -93,6 +93,7 @@ func TestTour(t *testing.T) {
 			t.Errorf("%s: no record", s.visit.title)
 		}
 	}
+	checkExplanation(t, find(t, stops, "a reader writes"))
 	checkForgery(t, find(t, stops, "a forged identity header"))
 	checkBurst(t, find(t, stops, "a burst"))
 	checkEdit(t, find(t, stops, "the rules change"))
@@ -111,6 +112,18 @@ func find(t *testing.T, stops []*stop, title string) *stop {
 	}
 	t.Fatalf("no visit %q", title)
 	return nil
+}
+
+// checkExplanation looks for the nearest miss and the change that would allow.
+func checkExplanation(t *testing.T, s *stop) {
+	t.Helper()
+	text := strings.Join(s.explanation, "\n")
+	for _, want := range []string{"policy main: deny", "services/orders/policy.csv:4  p, writer, orders:write", "wanted member of writer, got member of reader",
+		"would be allowed if roles contained writer"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the explanation lacks %q:\n%s", want, text)
+		}
+	}
 }
 
 // checkForgery looks at what the API says that it was told.

@@ -25,6 +25,8 @@ const (
 type guide struct {
 	stack  *stack.Stack
 	tokens map[string]string
+	// binary is the durward program.
+	binary string
 }
 
 // stop is what a visit found.
@@ -47,6 +49,8 @@ type stop struct {
 	// record is the same, decoded; rule is the text of its rule.
 	record record
 	rule   string
+	// explanation is what `durward explain` says of the record, where the visit asks for it.
+	explanation []string
 }
 
 // record is what the tour reads of a record.
@@ -99,6 +103,9 @@ func (g *guide) visit(ctx context.Context, v visit) (*stop, error) {
 		}
 	}
 	out.rule = g.ruleText(out.record)
+	if v.explain && out.line != nil {
+		return out, g.explain(ctx, out)
+	}
 	return out, nil
 }
 

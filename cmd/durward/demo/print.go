@@ -49,6 +49,9 @@ func (p *printer) stop(number int, s *stop) {
 			p.line("    < %s", clean(text))
 		}
 	}
+	for _, text := range s.explanation {
+		p.line("    ? %s", clean(text))
+	}
 	if s.line != nil {
 		p.line("    %s", p.paint(dim, "record   "+clean(string(s.line))))
 	}

@@ -18,7 +18,7 @@ func sample() *stop {
 			Header: []stack.Field{{Name: "authorization", Value: "Bearer secret"}}},
 		statuses: []int{200, 200, 429}, replicas: map[int]int{0: 1, 2: 2},
 		answer: &stack.Answer{Status: 429, Lines: []string{"HTTP/1.1 429 Too Many Requests", "x: \x1b[2J"}, Body: []byte("{\"code\":1}\n")},
-		public: "quota_exceeded", line: []byte(`{"reason":"limit_exceeded"}`), rule: "p, reader, orders:read",
+		public: "quota_exceeded", line: []byte(`{"reason":"limit_exceeded"}`), rule: "p, reader, orders:read", explanation: []string{"policy main: deny", "  would be allowed if \x1b"},
 		record: record{Reason: "limit_exceeded", Rule: "a.csv:3", Policy: "main", Limits: []limit{{Name: "l", Quota: 60, WindowMs: 60000, RetryAfterMs: 900, Refused: true}}},
 	}
 }
@@ -45,6 +45,8 @@ func TestPrintStop(t *testing.T) {
     < HTTP/1.1 429 Too Many Requests
     < x: ?[2J
     < {"code":1}
+    ? policy main: deny
+    ?   would be allowed if ?
     record   {"reason":"limit_exceeded"}
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" || p.err != nil {

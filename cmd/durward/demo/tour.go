@@ -22,6 +22,8 @@ type visit struct {
 	burst int
 	// rule is a line to add to ordersRules; the request is then repeated until its status is another than before.
 	rule string
+	// explain asks why it was decided so.
+	explain bool
 }
 
 // tour is what the demo shows, in order.
@@ -39,8 +41,8 @@ var tour = []visit{
 		method: "GET", target: "/orders/7", token: "alice",
 	},
 	{
-		title: "a reader writes", why: "No rule lets readers write, and what nobody allowed is denied.",
-		method: "PUT", target: "/orders/7", token: "alice", body: `{"state":"paid"}`,
+		title: "a reader writes", why: "No rule lets readers write, and what nobody allowed is denied. Why, and what would change it, says durward explain.",
+		method: "PUT", target: "/orders/7", token: "alice", body: `{"state":"paid"}`, explain: true,
 	},
 	{
 		title: "a writer writes", why: "Bob is a writer.",

@@ -15,6 +15,7 @@ type Accessor struct {
 	name    string
 	get     func(*Facts) (Value, Presence)
 	missing *string
+	members func(*Facts) []string
 }
 
 // Name returns the dotted name.
@@ -47,6 +48,18 @@ func (a Accessor) IsObject() bool {
 	return ok
 }
 
+// IsList reports whether the attribute holds several values by nature, as subject.roles does. A claim may hold some too.
+func (a Accessor) IsList() bool { return a.members != nil }
+
+// Members returns what Get returns for an attribute that IsList, without wrapping it; for others nothing. The caller must
+// not change them.
+func (a Accessor) Members(f *Facts) []string {
+	if a.members == nil {
+		return nil
+	}
+	return a.members(f)
+}
+
 // UsesClient reports whether the attribute reads the client's address, which the operator must have chosen a rule for.
 func (a Accessor) UsesClient() bool {
 	return a.name == "client.address" || a.name == "client.network"
@@ -62,7 +75,7 @@ func (a Accessor) UsesSubject() bool {
 // nil means that they are not known here, and any parameter name passes.
 func Compile(name string, params []string) (Accessor, error) {
 	if get, ok := fixed[name]; ok {
-		return Accessor{name: name, get: get}, nil
+		return Accessor{name: name, get: get, members: lists[name]}, nil
 	}
 	if get, ok := objects[name]; ok {
 		return Accessor{name: name, get: get}, nil

@@ -239,6 +239,30 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// TestLists: the attributes that are lists by nature, and no other, have members, the same as their value.
+func TestLists(t *testing.T) {
+	for _, f := range []*Facts{full(), {Request: &request.Request{}}} {
+		for name := range fixed {
+			a, err := Compile(name, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, presence := a.Get(f)
+			_, isList := value.v.([]string)
+			if isList && !a.IsList() || presence == Present && isList != a.IsList() {
+				t.Errorf("%s: %v is a list: %v", name, value, a.IsList())
+			}
+			members, _ := value.List()
+			if !isList {
+				members = nil
+			}
+			if diff := cmp.Diff(members, a.Members(f)); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	}
+}
+
 func TestObjects(t *testing.T) {
 	read := func(name string, f *Facts) any {
 		a, err := Compile(name, nil)

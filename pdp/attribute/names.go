@@ -16,9 +16,9 @@ var fixed = map[string]func(*Facts) (Value, Presence){
 	"subject.kind":               text(func(f *Facts) string { return f.Subject.Kind }),
 	"subject.tenant":             text(func(f *Facts) string { return f.Subject.Tenant }),
 	"subject.acr":                text(func(f *Facts) string { return f.Subject.ACR }),
-	"subject.roles":              list(func(f *Facts) []string { return f.Subject.Roles }),
-	"subject.scopes":             list(func(f *Facts) []string { return f.Subject.Scopes }),
-	"subject.amr":                list(func(f *Facts) []string { return f.Subject.AMR }),
+	"subject.roles":              list(subjectRoles),
+	"subject.scopes":             list(subjectScopes),
+	"subject.amr":                list(subjectAMR),
 	"subject.auth_time":          authTime,
 	"action":                     text(func(f *Facts) string { return f.Action }),
 	"resource.type":              text(func(f *Facts) string { return f.Resource.Type }),
@@ -37,6 +37,14 @@ var fixed = map[string]func(*Facts) (Value, Presence){
 	"client.certificate.subject": text(certificateSubject),
 	"client.certificate.sans":    list(certificateSANs),
 	"adapter":                    text(func(f *Facts) string { return f.Request.Adapter }),
+}
+
+// lists are the attributes that hold several values by nature.
+var lists = map[string]func(*Facts) []string{
+	"subject.roles":           subjectRoles,
+	"subject.scopes":          subjectScopes,
+	"subject.amr":             subjectAMR,
+	"client.certificate.sans": certificateSANs,
 }
 
 // objects are the attributes that reach a matcher as a whole.
@@ -79,6 +87,10 @@ func list(get func(*Facts) []string) func(*Facts) (Value, Presence) {
 		return Of(members), Present
 	}
 }
+
+func subjectRoles(f *Facts) []string  { return f.Subject.Roles }
+func subjectScopes(f *Facts) []string { return f.Subject.Scopes }
+func subjectAMR(f *Facts) []string    { return f.Subject.AMR }
 
 func authTime(f *Facts) (Value, Presence) {
 	if f.Subject.AuthTime.IsZero() {

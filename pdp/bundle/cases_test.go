@@ -101,6 +101,18 @@ service.yaml:21:52: a cost is from 1 to 1000000000`},
 	{name: "limit's missing", edit: []string{"by: [params.id]", "by: [{attr: params.id, missing: '-'}]"}, want: `service.yaml:21:52: missing is deny, skip or share, not "-"`},
 	{name: "limit's burst of zero", edit: []string{"cost: request.size", "cost: request.size, burst: 0"}, want: `service.yaml:21:66: burst is 1 or more; leave it out for the default`},
 	{name: "limit's burst of minus zero", edit: []string{"cost: request.size", "cost: request.size, burst: -0"}, want: `service.yaml:21:66: burst is 1 or more; leave it out for the default`},
+	{name: "limit's conditions on what cannot exist", edit: []string{"cost: request.size}", "when: {subject.kid: user, subject: {present: true}, request.method: POST}, cost: request.size}"}, want: `service.yaml:21:66: unknown attribute "subject.kid", did you mean "subject.id"?
+service.yaml:21:72: "subject" is a whole object; name one attribute of it`},
+	{name: "limit's condition on a key that the format lacks", edit: []string{"cost: request.size}", "when: {request.method: {equals: POST}}}"}, want: `service.yaml:21:70: unknown key "equals" (known here: is, not, contains, present)`},
+	{name: "limit's condition on a mapping", edit: []string{"cost: request.size}", "when: {request.method: [{is: POST}]}}"}, want: `service.yaml:21:70: expected text, a number, true or false, found a mapping`},
+	{name: "limit's condition at the gate", edit: []string{"at: gate, ", "at: gate, when: {subject.kind: user}, "}, want: `service.yaml:22:121: "subject.kind" cannot be used: a limit at the gate is taken before the subject is known`},
+	{name: "limit's condition without an address rule", noAddress: true, edit: []string{"cost: request.size}", "when: {client.address: 192.0.2.1}}", "[client.network, route.name]", "[route.name]", "  per-address: {rate: 1000/min, by: [client.network]}", "  per-address: {rate: 1000/min, by: []}"}, want: `service.yaml:21:69: "client.address" cannot be used: the server was not told how the client's address is found (client address: peer, xff or header)`},
+	{name: "limit's condition that a route cannot meet", edit: []string{"by: [params.id], cost: request.size}", "by: [], when: {params.id: a}}", "limits: [logins]}", "limits: [logins, per-order]}"}, want: `service.yaml:21:55: on the route "log-in": unknown attribute "params.id": the path has no parameter {id}; do not use the limit there`},
+	{name: "limit's class of what cannot exist", edit: []string{"rate: 10/min, by: [params.id]", "by: [params.id], by_class: {of: subject.rolse, first_of: [{gold: 10/min}], otherwise: 1/min}"}, want: `service.yaml:21:47: unknown attribute "subject.rolse", did you mean "subject.roles"?`},
+	{name: "limit's class of nothing", edit: []string{"rate: 10/min, by: [params.id]", "by: [params.id], by_class: {first_of: [{gold: 10/min}], otherwise: 1/min}"}, want: `service.yaml:21:32: the name of an attribute is missing`},
+	{name: "limit's class of a burst of zero", edit: []string{"rate: 10/min, by: [params.id]", "by: [params.id], by_class: {of: subject.roles, first_of: [{gold: {rate: 10/min, burst: 0}}], otherwise: 1/min}"}, want: `service.yaml:21:95: burst is 1 or more; leave it out for the default`},
+	{name: "limit's class without a rate's form", edit: []string{"rate: 10/min, by: [params.id]", "by: [params.id], by_class: {of: subject.roles, first_of: [{gold: 10}], otherwise: [1/min]}"}, want: `service.yaml:21:80: expected text, found a number (put it in quotes: "10")
+service.yaml:21:97: expected text, found a list`},
 	{name: "login without a limit", edit: []string{"limits: [logins]}", "limits: []}", "defaults: {limits: [per-address, everyone], ", "defaults: {"}, want: `service.yaml:25:83: credentials are tried here: a login needs a limit`},
 	{name: "same", edit: []string{"same: [subject.tenant, params.tenant]", "same: [params.tenat]"}, want: `service.yaml:33:5: same compares two attributes or more
 service.yaml:33:12: unknown attribute "params.tenat": the path has no parameter {tenat}`},
@@ -122,11 +134,9 @@ bundle.yaml:15:14: "kind: introspection" is part of the format, but this version
 service.yaml:32:5: "assurance" is part of the format, but this version does not enforce it; remove it`},
 	{name: "a candidate of nothing", edit: []string{"defaults:", "candidate: {rules: [policy.next.csv]}\ndefaults:"}, want: `service.yaml:17:21: the bundle has no file "policy.next.csv"`},
 	{name: "observe without permission", edit: []string{"defaults:", "observe: [{route: log-in, until: \"2026-03-01\"}]\ndefaults:"}, want: `service.yaml:17:1: observe lets denied requests pass, and the operator has not permitted it for this bundle (bundles: [{dir: …, observe: true}] in the server's settings)`},
-	{name: "limits not enforced", edit: []string{"algorithm: gcra", "algorithm: sliding_log, distinct: params.id, when: {a: b}, lease: 5, by_class: {of: subject.roles, first_of: [{gold: 1000/min}], otherwise: 100/min}"}, want: `service.yaml:22:27: "algorithm: sliding_log" is part of the format, but this version does not enforce it; remove it
+	{name: "limits not enforced", edit: []string{"algorithm: gcra", "algorithm: sliding_log, distinct: params.id, lease: 5"}, want: `service.yaml:22:27: "algorithm: sliding_log" is part of the format, but this version does not enforce it; remove it
 service.yaml:22:51: "distinct" is part of the format, but this version does not enforce it; remove it
-service.yaml:22:72: "when" is part of the format, but this version does not enforce it; remove it
-service.yaml:22:86: "lease" is part of the format, but this version does not enforce it; remove it
-service.yaml:22:96: "by_class" is part of the format, but this version does not enforce it; remove it`},
+service.yaml:22:72: "lease" is part of the format, but this version does not enforce it; remove it`},
 	{name: "not enforced though off", edit: []string{"count: allowed, ", "distinct: '', lease: 0, "}, want: `service.yaml:20:62: "distinct" is part of the format, but this version does not enforce it; remove it
 service.yaml:20:76: "lease" is part of the format, but this version does not enforce it; remove it`},
 	{name: "openapi.yaml", file: "services/orders/openapi.yaml", edit: []string{"", "x"}, want: `openapi.yaml: this file is part of the format, but this version does not enforce it; remove it`},

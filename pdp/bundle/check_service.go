@@ -131,7 +131,7 @@ func (c *checker) limit(p part, name string, l format.Limit) {
 	if !namePattern.MatchString(name) {
 		c.add(p, "", "%q is no name of a limit; %s", name, nameRule)
 	}
-	if l.Rate.Count == 0 {
+	if l.Rate.Count == 0 && l.ByClass == nil {
 		c.add(p, "", "a limit needs a rate, as in 100/min")
 	}
 	if l.Burst < 0 || l.Burst > 1_000_000_000 {
@@ -146,6 +146,12 @@ func (c *checker) limit(p part, name string, l format.Limit) {
 	}
 	for i, by := range l.By {
 		c.attribute(p, fmt.Sprintf(".by[%d]", i), by.Name, u)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.When)) {
+		c.attribute(p, ".when."+name, name, u)
+	}
+	if l.ByClass != nil {
+		c.attribute(p, ".by_class.of", l.ByClass.Of, u)
 	}
 	switch cost := l.Cost.(type) {
 	case nil:
@@ -226,8 +232,8 @@ func (c *checker) resource(p part, below, name string, u use) {
 	c.attribute(p, below, name, u)
 }
 
-// limitOn checks what a definition needs on a route: the parameters that it reads, and a word on missing attributes
-// where the subject can be missing.
+// limitOn checks what a definition needs on a route: the parameters that it reads, and for what it counts by, a word on
+// missing attributes where the subject can be missing.
 func (c *checker) limitOn(p part, l format.Limit, s *format.Service, r *format.Route) {
 	anonymous := r.Access == "public" || modeOf(s, r) != "required"
 	params := paramsOf(r.Path)
@@ -243,6 +249,20 @@ func (c *checker) limitOn(p part, l format.Limit, s *format.Service, r *format.R
 		}
 		if _, err := attribute.Compile(by.Name, params); err != nil {
 			c.add(p, at, "on the route %q: %v; say missing: skip, or do not use the limit there", r.Name, err)
+		}
+	}
+	read := map[string]string{} // by place
+	for name := range l.When {
+		read[".when."+name] = name
+	}
+	if l.ByClass != nil {
+		read[".by_class.of"] = l.ByClass.Of
+	}
+	for at, name := range read {
+		if _, err := attribute.Compile(name, params); err != nil {
+			if _, never := attribute.Compile(name, nil); never == nil {
+				c.add(p, at, "on the route %q: %v; do not use the limit there", r.Name, err)
+			}
 		}
 	}
 }

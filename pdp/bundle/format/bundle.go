@@ -264,11 +264,16 @@ type assurance struct {
 
 // Limit is the definition of a limit.
 type Limit struct {
-	Rate      Rate        `yaml:"rate"`
+	// Rate is what passes in the long run, the same for all requests. A limit has a rate or a by_class.
+	Rate Rate `yaml:"rate"`
+	// ByClass is a rate that depends on the class of the request.
+	ByClass *byClass `yaml:"by_class"`
+	// Burst is what passes at once; the count of the rate where it is left out. Classes have their own.
 	Burst     int64       `yaml:"burst"`
 	Algorithm string      `yaml:"algorithm"`
 	By        []Attribute `yaml:"by"`
-	When      any         `yaml:"when"`
+	// When are conditions by the name of an attribute. The limit applies to a request for which all of them hold.
+	When map[string]condition `yaml:"when"`
 	// Cost is a number (int64) or an attribute's name (string).
 	Cost any `yaml:"cost"`
 	// Count is allowed, denied or all; empty takes the default that By implies.
@@ -277,20 +282,43 @@ type Limit struct {
 	At       string `yaml:"at"`
 	Distinct string `yaml:"distinct"`
 	// OnError is local_share (default), allow or deny.
-	OnError string   `yaml:"on_error"`
-	ByClass *byClass `yaml:"by_class"`
-	Shadow  bool     `yaml:"shadow"`
+	OnError string `yaml:"on_error"`
+	Shadow  bool   `yaml:"shadow"`
 	// Missing says for all of By what a missing attribute does: deny, skip or share.
 	Missing string `yaml:"missing"`
 	// Lease is the number of units that a replica takes in advance.
 	Lease int64 `yaml:"lease"`
 }
 
+// Condition is what one attribute must be, written as a value, as a list of which it must be one, or as a mapping.
+type condition struct {
+	// Is lists values of which the attribute must be one. A condition that is written as a value or a list says the same.
+	Is values `yaml:"is"`
+	// Not lists values that the attribute must not be, nor hold where it is a list.
+	Not values `yaml:"not"`
+	// Contains is the value that a list must hold.
+	Contains values `yaml:"contains"`
+	// Present is whether there must be a value.
+	Present *bool `yaml:"present"`
+}
+
+// Values are a value or a list of values: text (string), numbers (int64, float64), true and false (bool).
+type values []any
+
 // ByClass chooses a rate by the class of an attribute.
 type byClass struct {
-	Of        string            `yaml:"of"`
-	FirstOf   []map[string]Rate `yaml:"first_of"`
-	Otherwise Rate              `yaml:"otherwise"`
+	// Of is the attribute, a single value or a list.
+	Of string `yaml:"of"`
+	// FirstOf lists the classes with their rates, one in each item. The first that the attribute is, or holds, counts.
+	FirstOf []map[string]classRate `yaml:"first_of"`
+	// Otherwise is the rate of everybody else.
+	Otherwise classRate `yaml:"otherwise"`
+}
+
+// ClassRate is the rate of a class, either as plain text or as a mapping {rate, burst}.
+type classRate struct {
+	Rate  Rate  `yaml:"rate"`
+	Burst int64 `yaml:"burst"`
 }
 
 // Candidate is a next version of one policy that is evaluated beside it.

@@ -52,8 +52,12 @@ func (r *reader) value(n *node, v reflect.Value) {
 		v.Set(target)
 		return
 	}
-	if v.Type() == reflect.TypeFor[Attribute]() && n.kind == kindText {
-		r.text(n, v.FieldByName("Name"))
+	if field := shorthand(v.Type(), n.kind); field != "" {
+		r.value(n, v.FieldByName(field))
+		return
+	}
+	if v.Type() == reflect.TypeFor[values]() {
+		r.values(n, v)
 		return
 	}
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
@@ -74,6 +78,38 @@ func (r *reader) value(n *node, v reflect.Value) {
 	default:
 		r.scalar(n, v)
 	}
+}
+
+// shorthand returns the field that a value is for where a struct may be written as that field alone; else "".
+func shorthand(t reflect.Type, k kind) string {
+	switch {
+	case t == reflect.TypeFor[Attribute]() && k == kindText:
+		return "Name"
+	case t == reflect.TypeFor[classRate]() && k != kindMapping:
+		return "Rate"
+	case t == reflect.TypeFor[condition]() && k != kindMapping:
+		return "Is"
+	}
+	return ""
+}
+
+// values reads a scalar, or a list of them. What is written is never nil, so that an empty list is told from nothing.
+func (r *reader) values(n *node, v reflect.Value) {
+	items := []*node{n}
+	if n.kind == kindSequence {
+		items = n.items
+	}
+	out := make(values, 0, len(items))
+	for _, item := range items {
+		if item.kind >= kindSequence {
+			r.mismatch(item, "text, a number, true or false")
+			continue
+		}
+		if free := r.free(item); free != nil {
+			out = append(out, free)
+		}
+	}
+	v.Set(reflect.ValueOf(out))
 }
 
 func (r *reader) unmarshal(n *node, v reflect.Value, u encoding.TextUnmarshaler) {

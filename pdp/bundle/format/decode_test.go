@@ -53,6 +53,39 @@ routes:
 unmatched: 404
 `
 
+const limitsYAML = `limit_definitions:
+  a:
+    when: {request.method: [POST, PUT], subject.kind: user, claims.level: 3, claims.beta: true, subject.roles: {contains: trial, not: [x], present: true}, claims.plan: {is: []}}
+    by_class: {of: subject.roles, first_of: [{gold: 1000/min}, {silver: {rate: 300/min, burst: 15}}], otherwise: 100/min}
+`
+
+// TestDecodeLimits: conditions and the rates of classes have short forms.
+func TestDecodeLimits(t *testing.T) {
+	var got Service
+	if problems := Decode(&File{Path: "service.yaml", Data: []byte(limitsYAML)}, &got); problems != nil {
+		t.Fatal(problems)
+	}
+	here := true
+	want := Service{LimitDefinitions: map[string]Limit{"a": {
+		When: map[string]condition{
+			"request.method": {Is: values{"POST", "PUT"}},
+			"subject.kind":   {Is: values{"user"}},
+			"claims.level":   {Is: values{int64(3)}},
+			"claims.beta":    {Is: values{true}},
+			"subject.roles":  {Contains: values{"trial"}, Not: values{"x"}, Present: &here},
+			"claims.plan":    {Is: values{}},
+		},
+		ByClass: &byClass{
+			Of:        "subject.roles",
+			FirstOf:   []map[string]classRate{{"gold": {Rate: Rate{1000, time.Minute}}}, {"silver": {Rate: Rate{300, time.Minute}, Burst: 15}}},
+			Otherwise: classRate{Rate: Rate{100, time.Minute}},
+		},
+	}}}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(File{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestDecodeBundle(t *testing.T) {
 	var got Bundle
 	if problems := Decode(&File{Path: "bundle.yaml", Data: []byte(bundleYAML)}, &got); problems != nil {

@@ -12,7 +12,7 @@ import (
 // FuzzDecode reads any bytes as each of the files of a bundle. Whatever is in them, reading ends with a value or
 // with problems that can be shown, at a place that the file has.
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{bundleYAML, serviceYAML, suiteYAML, "{a: [b, {c: d}], \"e\\x41\": 'f''g'}", "a: |\n  b\n- c\r\n", "&a *a !!b <<: ? --- ..."} {
+	for _, seed := range []string{bundleYAML, serviceYAML, limitsYAML, suiteYAML, "{a: [b, {c: d}], \"e\\x41\": 'f''g'}", "a: |\n  b\n- c\r\n", "&a *a !!b <<: ? --- ..."} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -73,10 +73,32 @@ var scalarSchemas = map[reflect.Type]jsonschema.Schema{
 	reflect.TypeFor[Size]():         {OneOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: `^(0|[1-9][0-9]*)(B|KiB|MiB|GiB)?$`}}},
 }
 
+// valueSchemas are the types of a value that a condition names.
+func valueSchemas() []*jsonschema.Schema {
+	return []*jsonschema.Schema{{Type: "string"}, {Type: "integer"}, {Type: "boolean"}}
+}
+
+// shorthandSchemas are what a struct may be written as instead of a mapping.
+func shorthandSchemas(t reflect.Type) []*jsonschema.Schema {
+	switch t {
+	case reflect.TypeFor[Attribute]():
+		return []*jsonschema.Schema{{Type: "string"}}
+	case reflect.TypeFor[classRate]():
+		return []*jsonschema.Schema{schemaOf(reflect.TypeFor[Rate](), nil)}
+	case reflect.TypeFor[condition]():
+		return schemaOf(reflect.TypeFor[values](), nil).OneOf
+	}
+	return nil
+}
+
 // schemaOf describes a type as Decode reads it.
 func schemaOf(t reflect.Type, comments map[string]string) *jsonschema.Schema {
 	if scalar, ok := scalarSchemas[t]; ok {
 		return &scalar
+	}
+	if t == reflect.TypeFor[values]() {
+		list := &jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{OneOf: valueSchemas()}}
+		return &jsonschema.Schema{OneOf: append(valueSchemas(), list)}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -103,8 +125,8 @@ func schemaOf(t reflect.Type, comments map[string]string) *jsonschema.Schema {
 			}
 			object.Properties.Set(name, property)
 		}
-		if t == reflect.TypeFor[Attribute]() {
-			return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, object}}
+		if short := shorthandSchemas(t); short != nil {
+			return &jsonschema.Schema{OneOf: append(short, object)}
 		}
 		return object
 	default:

@@ -21,13 +21,19 @@ type routeLimits struct {
 
 // binding is a limit on a route.
 type binding struct {
-	limit *ratelimiter.Limit
-	keys  ratelimiter.KeySpace
-	by    []keyPart
+	// limit is the one for all requests, or with classes, which classOf tells apart, the one for those in none.
+	limit   *ratelimiter.Limit
+	classes []class
+	classOf attribute.Accessor
+	// when are the conditions under which the limit applies.
+	when []condition
+
+	keys ratelimiter.KeySpace
+	by   []keyPart
 	// cost is the number of units; costOf, if valid, is the attribute that holds it instead.
 	cost   int64
 	costOf attribute.Accessor
-	// gate is set where the gate takes the limit; late where key or cost are known only after identity.
+	// gate is set where the gate takes the limit; late where key, cost, class or conditions are known only after identity.
 	gate, late bool
 }
 
@@ -88,6 +94,13 @@ func charge(f *attribute.Facts, bindings []*binding) ([]ratelimiter.Charge, faul
 
 // charge returns the counter and the cost of a request, whether the limit applies to it, and why it cannot be counted.
 func (b *binding) charge(f *attribute.Facts) (c ratelimiter.Charge, applies bool, wrong fault) {
+	if applies, wrong = b.applies(f); !applies || wrong.is() {
+		return c, applies, wrong
+	}
+	limit, wrong := b.choose(f)
+	if wrong.is() {
+		return c, true, wrong
+	}
 	var buffer [8]ratelimiter.Value
 	values := buffer[:0]
 	for i := range b.by {
@@ -106,11 +119,11 @@ func (b *binding) charge(f *attribute.Facts) (c ratelimiter.Charge, applies bool
 			return c, true, b.fault(verdict.AttributeMissing, "%s is missing", k.attribute)
 		}
 	}
-	cost, wrong := b.units(f)
+	cost, wrong := b.units(f, limit)
 	if wrong.is() {
 		return c, true, wrong
 	}
-	return ratelimiter.Charge{Limit: b.limit, Key: b.keys.Key(values...), Cost: cost}, true, fault{}
+	return ratelimiter.Charge{Limit: limit, Key: b.keys.Key(values...), Cost: cost}, true, fault{}
 }
 
 // read returns an attribute's value as text. Nobody vouches for an anonymous subject: it has no key to count by, so
@@ -132,7 +145,7 @@ func read(a attribute.Accessor, f *attribute.Facts) (string, attribute.Presence)
 
 // units returns the cost of a request. A request costs at least one unit: an attribute that clients choose must not
 // switch the limit off.
-func (b *binding) units(f *attribute.Facts) (int64, fault) {
+func (b *binding) units(f *attribute.Facts, limit *ratelimiter.Limit) (int64, fault) {
 	if !b.costOf.Valid() {
 		return b.cost, fault{}
 	}
@@ -145,7 +158,7 @@ func (b *binding) units(f *attribute.Facts) (int64, fault) {
 	case attribute.Present:
 	}
 	cost, ok := whole(text)
-	d := b.limit.Definition()
+	d := limit.Definition()
 	switch {
 	case !ok:
 		return 0, b.fault(verdict.CostInvalid, "the cost %s is not a whole number", b.costOf)

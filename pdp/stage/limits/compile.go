@@ -19,7 +19,9 @@ type definition struct {
 	at     string // its place in the file
 	shared bool   // by all services of the bundle
 
-	limit *ratelimiter.Limit // nil when the definition is wrong
+	limit   *ratelimiter.Limit // nil when the definition is wrong
+	classes []class            // in the order of first_of
+	when    []condition        // with accessors that take any parameter
 }
 
 type compiler struct {
@@ -84,17 +86,33 @@ func (c *compiler) define(name string, d *definition) {
 	if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) {
 		c.add(d, "", "the name of a limit is shown in header fields, which take printable ASCII only")
 	}
-	limit, err := ratelimiter.NewLimit(made)
-	if err != nil {
-		c.add(d, "", "%v", err)
-	}
+	limit := c.limit(d, made)
 	c.parts(d)
-	if cost, ok := l.Cost.(int64); ok && limit != nil && (cost < 1 || cost > limit.Definition().Burst) {
-		c.add(d, ".cost", "a cost is from 1 to the burst, %d: what costs more can never pass", limit.Definition().Burst)
+	d.when = c.conditions(d)
+	if cost, ok := l.Cost.(int64); ok && limit != nil {
+		burst := limit.Definition().Burst
+		for i := range d.classes {
+			burst = min(burst, d.classes[i].limit.Definition().Burst)
+		}
+		if cost < 1 || cost > burst {
+			c.add(d, ".cost", "a cost is from 1 to the burst, %d: what costs more can never pass", burst)
+		}
 	}
 	if len(c.problems) == before {
 		d.limit = limit
 	}
+}
+
+// limit compiles the rate of a definition, or those of its classes. It returns nil where something is wrong.
+func (c *compiler) limit(d *definition, made ratelimiter.Definition) *ratelimiter.Limit {
+	if d.source.ByClass != nil {
+		return c.byClass(d, made)
+	}
+	limit, err := ratelimiter.NewLimit(made)
+	if err != nil {
+		c.add(d, "", "%v", err)
+	}
+	return limit
 }
 
 // parts checks the attributes of a definition by themselves.
@@ -125,11 +143,34 @@ func (c *compiler) attribute(d *definition, at, name string) {
 	switch {
 	case err != nil:
 		c.add(d, at, "%v", err)
-	case a.IsObject() || slices.Contains(lists, name):
+	case a.IsObject() || a.IsList():
 		c.add(d, at, "%s has no single value; a limit counts by single values", name)
-	case d.source.At == "gate" && a.UsesSubject():
-		c.add(d, at, "a limit at the gate is taken before the subject is known; %s cannot be used there", name)
+	default:
+		c.early(d, at, a)
 	}
+}
+
+// single compiles an attribute that a limit looks at and does not count by, which may be a list.
+func (c *compiler) single(d *definition, at, name string) (attribute.Accessor, bool) {
+	a, err := attribute.Compile(name, nil)
+	switch {
+	case err != nil:
+		c.add(d, at, "%v", err)
+		return a, false
+	case a.IsObject():
+		c.add(d, at, "%q is a whole object; name one attribute of it", name)
+		return a, false
+	}
+	return a, c.early(d, at, a)
+}
+
+// early refuses what is not known yet where the gate takes the limit.
+func (c *compiler) early(d *definition, at string, a attribute.Accessor) bool {
+	late := d.source.At == "gate" && a.UsesSubject()
+	if late {
+		c.add(d, at, "a limit at the gate is taken before the subject is known; %s cannot be used there", a.Name())
+	}
+	return !late
 }
 
 // route binds the limits of a route.
@@ -168,7 +209,8 @@ func (c *compiler) route(index int) routeLimits {
 
 // bind compiles what depends on the route: attributes against its parameters, and what a missing one does.
 func (c *compiler) bind(d *definition, r *format.Route, params []string) *binding {
-	b := &binding{limit: d.limit, gate: d.source.At == "gate", cost: 1, keys: c.keys(d)}
+	b := &binding{limit: d.limit, classes: d.classes, gate: d.source.At == "gate", cost: 1, keys: c.keys(d)}
+	c.selection(b, d, r, params)
 	for i, by := range d.source.By {
 		at := fmt.Sprintf(".by[%d]", i)
 		said := d.source.Missing
@@ -199,6 +241,26 @@ func (c *compiler) bind(d *definition, r *format.Route, params []string) *bindin
 		b.costOf, b.late = a, b.late || a.UsesSubject()
 	}
 	return b
+}
+
+// selection binds what says whether a limit applies, and which class counts. A parameter that the route lacks would be
+// missing in each request: a condition on it would say nothing, so nobody means it.
+func (c *compiler) selection(b *binding, d *definition, r *format.Route, params []string) {
+	accessor := func(at, name string) attribute.Accessor {
+		a, err := attribute.Compile(name, params)
+		if err != nil {
+			c.add(d, at, "on the route %q: %v; do not use the limit there", r.Name, err)
+		}
+		b.late = b.late || a.UsesSubject()
+		return a
+	}
+	for _, made := range d.when {
+		made.attribute = accessor(".when."+made.attribute.Name(), made.attribute.Name())
+		b.when = append(b.when, made)
+	}
+	if d.source.ByClass != nil {
+		b.classOf = accessor(".by_class.of", d.source.ByClass.Of)
+	}
 }
 
 // keys returns the counters of a limit: one set for the bundle, or one for the service.
@@ -234,9 +296,6 @@ func known(by []format.Attribute) bool {
 	}
 	return !chosen || addressed
 }
-
-// lists are the attributes that hold several values by nature.
-var lists = []string{"subject.roles", "subject.scopes", "subject.amr", "client.certificate.sans"}
 
 // The words of the format; the empty one is the default.
 var (

@@ -29,6 +29,10 @@ func compileText(t *testing.T, bundle, service string) (*part, []string) {
 
 func TestProblems(t *testing.T) {
 	const file = "services/orders/service.yaml:3:"
+	sixteen := ""
+	for i := range 16 {
+		sixteen += fmt.Sprintf("claims.c%d: 1, ", i)
+	}
 	for _, row := range []struct{ name, limit, routes, want string }{
 		{"sound", "{rate: 1/s, by: [client.address]}", "", ""},
 		{"a sound limit of everything", "{rate: 1/s, burst: 9, algorithm: gcra, by: [{attr: client.address, missing: skip}], cost: 9, count: denied, at: gate, on_error: deny, shadow: true, missing: share}", "", ""},
@@ -63,6 +67,60 @@ func TestProblems(t *testing.T) {
 		{"subject, required on the route", "{rate: 1/s, by: [subject.tenant]}", "identity: {mode: optional}\nroutes: [{name: r, path: /r, identity: required, limits: [a]}]", ""},
 		{"subject, foreseen", "{rate: 1/s, by: [subject.tenant], missing: deny}", "identity: {mode: none}\nroutes: [{name: r, path: /r, limits: [a]}]", ""},
 		{"subject of the attribute, foreseen", "{rate: 1/s, by: [{attr: subject.tenant, missing: share}]}", "identity: {mode: none}\nroutes: [{name: r, path: /r, limits: [a]}]", ""},
+		{"sound conditions", "{rate: 1/s, by: [], when: {request.method: [POST, PUT], subject.kind: user, subject.roles: {contains: trial, not: [staff, root], present: true}, claims.plan: {not: enterprise}, claims.level: 3, claims.beta: true, claims.groups: {contains: 7}, request.size: {not: 0}, subject.auth_time: {present: true}, client.certificate.subject: {present: false}}}", "routes: [{name: r, path: /r, limits: [a]}]", ""},
+		{"no condition", "{rate: 1/s, by: [], when: {}}", "", file + "26: when has no condition: leave it out, and the limit applies always"},
+		{"too many conditions", "{rate: 1/s, by: [], when: {" + "claims.a: 1, " + sixteen + "}}", "", file + "26: when has 17 conditions, at most 16 are looked at"},
+		{"condition on what cannot exist", "{rate: 1/s, by: [], when: {request.methd: GET}}", "", file + "48: unknown attribute \"request.methd\", did you mean \"request.method\"?"},
+		{"condition on an object", "{rate: 1/s, by: [], when: {claims: {present: true}}}", "", file + "33: \"claims\" is a whole object; name one attribute of it"},
+		{"condition on the subject at the gate", "{rate: 1/s, by: [], at: gate, when: {subject.kind: user}}", "", file + "57: a limit at the gate is taken before the subject is known; subject.kind cannot be used there"},
+		{"condition without a word", "{rate: 1/s, by: [], when: {claims.a: {}}}", "", file + "33: a condition is a value, a list of values, or a mapping with is, not, contains or present"},
+		{"condition on an absent value", "{rate: 1/s, by: [], when: {claims.a: {present: false, is: x}}}", "", file + "33: present: false stands alone: what is not there has no value"},
+		{"presence of the subject's key", "{rate: 1/s, by: [], when: {subject.key: {present: false}}}", "", file + "33: subject.key is always there; write subject.kind: anonymous for requests without a subject"},
+		{"presence of the method", "{rate: 1/s, by: [], when: {request.method: {present: true}}}", "", file + "33: request.method is always there"},
+		{"moment", "{rate: 1/s, by: [], when: {request.time: 7}}", "", file + "47: request.time is a moment, which nothing that can be written down equals; it can be present"},
+		{"list as a value", "{rate: 1/s, by: [], when: {subject.roles: gold}}", "", file + "48: subject.roles is a list: write {contains: VALUE}, or {not: VALUES} for none of these"},
+		{"value as a list", "{rate: 1/s, by: [], when: {request.method: {contains: GET}}}", "", file + "33: request.method is a single value, and contains is for lists"},
+		{"contains two", "{rate: 1/s, by: [], when: {subject.roles: {contains: [a, b]}}}", "", file + "33: contains takes one value"},
+		{"empty list", "{rate: 1/s, by: [], when: {request.method: []}}", "", file + "33: an empty list of values"},
+		{"empty list of nots", "{rate: 1/s, by: [], when: {request.method: {not: []}}}", "", file + "33: an empty list of values"},
+		{"too many values", "{rate: 1/s, by: [], when: {params.a: [" + strings.Repeat("x, ", 64) + "x]}}", "", file + "33: 65 values, at most 64 are looked at"},
+		{"text against a number", "{rate: 1/s, by: [], when: {params.id: 7}}", "", file + "44: params.id is text, which a number, true or false never equals; put the value in quotes"},
+		{"text against true", "{rate: 1/s, by: [], when: {subject.roles: {not: true}}}", "", file + "33: subject.roles is text, which a number, true or false never equals; put the value in quotes"},
+		{"number against a text", "{rate: 1/s, by: [], when: {request.size: big}}", "", file + "47: request.size is a number, and nothing else equals it"},
+		{"values of two types", "{rate: 1/s, by: [], when: {claims.a: [x, 7]}}", "", file + "33: values of one type are compared: all texts, all numbers, or true and false"},
+		{"broken number", "{rate: 1/s, by: [], when: {claims.a: 1.5}}", "", file + "43: a number is a whole number here"},
+		{"number that tokens round", "{rate: 1/s, by: [], when: {claims.a: 9007199254740992}}", "", file + "43: a number is at most 9007199254740991 here"},
+		{"method that cannot be", "{rate: 1/s, by: [], when: {request.method: post}}", "", file + "49: \"post\" is no method; methods are upper case"},
+		{"kind that cannot be", "{rate: 1/s, by: [], when: {subject.kind: {not: human}}}", "", file + "33: subject.kind is user, service, anonymous, not \"human\""},
+		{"host that cannot be", "{rate: 1/s, by: [], when: {request.host: A.example.com}}", "", file + "47: \"A.example.com\" is no host; hosts are lower case"},
+		{"addresses", "{rate: 1/s, by: [], when: {client.address: [192.0.2.1, \"2001:db8::1\"], client.network: [192.0.2.1, \"2001:db8::/64\"]}}", "", ""},
+		{"address that cannot be", "{rate: 1/s, by: [], when: {client.address: \"2001:DB8::1\"}}", "", file + "49: \"2001:DB8::1\" is no address as client.address writes it"},
+		{"network that cannot be", "{rate: 1/s, by: [], when: {client.network: 192.0.2.0/24}}", "", file + "49: \"192.0.2.0/24\" is no network as client.network writes it"},
+		{"network of another length", "{rate: 1/s, by: [], when: {client.network: \"2001:db8::1\"}}", "", file + "49: \"2001:db8::1\" is no network as client.network writes it"},
+		{"empty text", "{rate: 1/s, by: [], when: {request.header.x: \"\"}}", "", file + "51: an empty text; for a value that is missing write {present: false}"},
+		{"condition on a parameter that a route lacks", "{rate: 1/s, by: [], when: {params.id: a}}", "routes: [{name: r, path: /r, limits: [a]}]", file + "44: on the route \"r\": unknown attribute \"params.id\": the path has no parameter {id}; do not use the limit there"},
+
+		{"classes of another window", "{by: [], by_class: {of: subject.roles, first_of: [{gold: 1000/min}, {silver: {rate: 300/min, burst: 300}}, {a.b: 60000/h}], otherwise: 100/min}}", "", file + "119: a bucket of the class \"a.b\" fills in 1h0m0s, and otherwise in 1m0s."},
+		{"classes that fill alike", "{by: [], by_class: {of: claims.plan, first_of: [{gold: {rate: 60000/h, burst: 50}}, {silver: {rate: 300/min, burst: 15}}], otherwise: {rate: 100/min, burst: 5}}, cost: 5}", "routes: [{name: r, path: /r, limits: [a]}]", ""},
+		{"classes that fill in other parts of a microsecond", "{by: [], by_class: {of: claims.plan, first_of: [{gold: {rate: 7/s, burst: 1}}], otherwise: {rate: 1000000/142857s, burst: 1}}}", "", file + "55: a bucket of the class \"gold\" fills in 142.857ms, and otherwise in 142.857ms."},
+		{"cost above a class's burst", "{by: [], by_class: {of: claims.plan, first_of: [{gold: {rate: 1000/min, burst: 50}}], otherwise: {rate: 100/min, burst: 5}}, cost: 6}", "", file + "137: a cost is from 1 to the burst, 5: what costs more can never pass"},
+		{"cost above the first class's burst", "{by: [], by_class: {of: claims.plan, first_of: [{slow: 1/min}], otherwise: 100/min}, cost: 6}", "", file + "97: a cost is from 1 to the burst, 1: what costs more can never pass"},
+		{"rate and classes", "{rate: 1/s, by: [], by_class: {of: claims.plan, first_of: [{gold: 2/s}], otherwise: 1/s}}", "", file + "13: rate and by_class exclude each other: by_class says what the rate is"},
+		{"burst of classes", "{burst: 1, by: [], by_class: {of: claims.plan, first_of: [{gold: 2/s}], otherwise: 1/s}}", "", file + "14: each class has a burst of its own: {gold: {rate: 1000/min, burst: 50}}"},
+		{"class of what cannot exist", "{by: [], by_class: {of: claim.plan, first_of: [{gold: 2/s}], otherwise: 1/s}}", "", file + "30: unknown attribute \"claim.plan\""},
+		{"class of an object", "{by: [], by_class: {of: subject, first_of: [{gold: 2/s}], otherwise: 1/s}}", "", file + "30: \"subject\" is a whole object; name one attribute of it"},
+		{"class of a number", "{by: [], by_class: {of: request.size, first_of: [{gold: 2/s}], otherwise: 1/s}}", "", file + "30: request.size is no text: a class is told by a text, or by a list that holds it"},
+		{"class of the subject at the gate", "{by: [], at: gate, by_class: {of: subject.roles, first_of: [{gold: 2/s}], otherwise: 1/s}}", "", file + "40: a limit at the gate is taken before the subject is known; subject.roles cannot be used there"},
+		{"class of a parameter that a route lacks", "{by: [], by_class: {of: params.id, first_of: [{gold: 2/s}], otherwise: 1/s}}", "routes: [{name: r, path: /r, limits: [a]}]", file + "30: on the route \"r\": unknown attribute \"params.id\": the path has no parameter {id}; do not use the limit there"},
+		{"no class", "{by: [], by_class: {of: claims.plan, first_of: [], otherwise: 1/s}}", "", file + "15: by_class needs first_of: a list of 1 to 16 classes"},
+		{"too many classes", "{by: [], by_class: {of: claims.plan, first_of: [" + strings.Repeat("{gold: 2/s}, ", 17) + "], otherwise: 1/s}}", "", file + "15: by_class needs first_of: a list of 1 to 16 classes"},
+		{"no otherwise", "{by: [], by_class: {of: claims.plan, first_of: [{gold: 2/s}]}}", "", file + "15: by_class needs otherwise: the rate of everybody else"},
+		{"burst of otherwise", "{by: [], by_class: {of: claims.plan, first_of: [{gold: 2/s}], otherwise: {rate: 1/s, burst: -1}}}", "", file + "68: invalid limit \"a\": invalid rate: burst -1 is not between 1 and 1000000000"},
+		{"two classes at once", "{by: [], by_class: {of: claims.plan, first_of: [{gold: 2/s, silver: 2/s}], otherwise: 1/s}}", "", file + "54: an item of first_of is one class: the first that fits counts, so their order must show"},
+		{"a class twice", "{by: [], by_class: {of: claims.plan, first_of: [{gold: 2/s}, {gold: 3/s}], otherwise: 1/s}}", "", file + "74: a second class \"gold\""},
+		{"class that cannot be", "{by: [], by_class: {of: request.method, first_of: [{post: 2/s}], otherwise: 1/s}}", "", file + "64: \"post\" is no method; methods are upper case"},
+		{"class without a rate", "{by: [], by_class: {of: claims.plan, first_of: [{gold: {burst: 3}}], otherwise: 1/s}}", "", file + "55: a class needs a name and a rate, as in gold: 1000/min"},
+		{"burst of a class", "{by: [], by_class: {of: claims.plan, first_of: [{gold: {rate: 2/s, burst: -1}}], otherwise: 1/s}}", "", file + "55: invalid limit \"a\": invalid rate: burst -1 is not between 1 and 1000000000"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, got := compileText(t, "", "limit_definitions:\n  a: "+row.limit+"\n"+row.routes+"\n")
@@ -193,21 +251,5 @@ func TestScope(t *testing.T) {
 	}
 	if a, b := key("acme", "orders", "", limit+use, 0), key("acme", "orders", "", limit+use, 1); a != b {
 		t.Errorf("two routes of a service do not share: %q, %q", a, b)
-	}
-}
-
-// TestListsExist: the names that are refused as lists are attributes, and lists.
-func TestListsExist(t *testing.T) {
-	f := &attribute.Facts{Request: &request.Request{Certificate: &request.Certificate{DNSNames: []string{"a"}}}}
-	f.Subject.Roles, f.Subject.Scopes, f.Subject.AMR = []string{"a"}, []string{"a"}, []string{"a"}
-	for _, name := range lists {
-		a, err := attribute.Compile(name, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, presence := a.Get(f)
-		if _, single := v.Text(); single || presence != attribute.Present {
-			t.Errorf("%s is no list: %v, %v", name, v, presence)
-		}
 	}
 }

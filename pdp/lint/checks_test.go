@@ -41,24 +41,51 @@ func TestTraps(t *testing.T) {
 	}
 }
 
+// TestAnonymous: which limits count whoever calls without a subject.
+func TestAnonymous(t *testing.T) {
+	for limit, fine := range map[string]bool{
+		"{rate: 5/min, by: [client.network]}":                                                                     true,
+		"{rate: 5/min, by: [client.network], when: {subject.kind: anonymous}}":                                    true,
+		"{rate: 5/min, by: [client.network], when: {subject.kind: [anonymous, user]}}":                            true,
+		"{rate: 5/min, by: [client.network], when: {subject.kind: user}}":                                         false,
+		"{rate: 5/min, by: [client.network], when: {subject.kind: {not: user}}}":                                  false,
+		"{rate: 5/min, by: [client.network], when: {request.method: GET}}":                                        false,
+		"{rate: 5/min, by: [client.network], when: {subject.kind: anonymous, request.method: POST}}":              false,
+		"{by: [client.network], by_class: {of: request.header.x, first_of: [{a: 20/min}], otherwise: 10/min}}":    true,
+		"{by: [client.network], by_class: {of: subject.kind, first_of: [{anonymous: 1/min}], otherwise: 10/min}}": true,
+	} {
+		files := change(t, example(t), "+++ services/orders/service.yaml\n limit_definitions:\n+  other: "+limit+"\n-defaults: {limits: [per-address]}\n")
+		files["services/orders/service.yaml"] += "  - {name: open, path: /open, methods: [GET], identity: optional, limits: [other]}\n"
+		if got := codesOf(look(t, files).Findings); slices.Contains(got, "anonymous-unlimited") == fine || slices.ContainsFunc(got, isLoadCode) {
+			t.Errorf("%s: %v", limit, got)
+		}
+	}
+}
+
 // TestLogins: which limits guard a log-in.
 func TestLogins(t *testing.T) {
 	for limit, fine := range map[string]bool{
-		"{rate: 5/15min, by: [client.network], count: all, at: gate}":                     true,
-		"{rate: 5/15min, by: [client.address, route.name]}":                               true,
-		"{rate: 60/min, by: [client.network]}":                                            true,
-		"{rate: 61/min, by: [client.network]}":                                            false,
-		"{rate: 5/15min, burst: 60, by: [client.network]}":                                true,
-		"{rate: 5/15min, burst: 61, by: [client.network]}":                                false,
-		"{rate: 5/15min, by: [client.network], on_error: local_share}":                    true,
-		"{rate: 5/15min, by: [client.network], on_error: allow}":                          false,
-		"{rate: 100/s, by: [client.network]}":                                             false,
-		"{rate: 5/15min, by: [client.network], shadow: true}":                             false,
-		"{rate: 5/15min, by: [client.network], count: allowed}":                           false,
-		"{rate: 5/15min, by: [client.network], count: denied}":                            false,
-		"{rate: 5/15min, by: [client.network, request.header.x-user]}":                    false,
-		"{rate: 5/15min, by: [request.header.x-user]}":                                    false,
-		"{rate: 5/15min, by: []}":                                                         false,
+		"{rate: 5/15min, by: [client.network], count: all, at: gate}":               true,
+		"{rate: 5/15min, by: [client.address, route.name]}":                         true,
+		"{rate: 60/min, by: [client.network]}":                                      true,
+		"{rate: 61/min, by: [client.network]}":                                      false,
+		"{rate: 5/15min, burst: 60, by: [client.network]}":                          true,
+		"{rate: 5/15min, burst: 61, by: [client.network]}":                          false,
+		"{rate: 5/15min, by: [client.network], on_error: local_share}":              true,
+		"{rate: 5/15min, by: [client.network], on_error: allow}":                    false,
+		"{rate: 100/s, by: [client.network]}":                                       false,
+		"{rate: 5/15min, by: [client.network], shadow: true}":                       false,
+		"{rate: 5/15min, by: [client.network], count: allowed}":                     false,
+		"{rate: 5/15min, by: [client.network], count: denied}":                      false,
+		"{rate: 5/15min, by: [client.network, request.header.x-user]}":              false,
+		"{rate: 5/15min, by: [request.header.x-user]}":                              false,
+		"{rate: 5/15min, by: [client.network], when: {request.method: POST}}":       false,
+		"{rate: 5/15min, by: [client.network], when: {request.header.x: {not: a}}}": false,
+		"{by: [client.network], by_class: {of: request.header.x, first_of: [{a: {rate: 60/min, burst: 6}}], otherwise: {rate: 10/min, burst: 1}}}":                               true,
+		"{by: [client.network], by_class: {of: request.header.x, first_of: [{a: {rate: 61/min, burst: 61}}], otherwise: 10/min}}":                                                false,
+		"{by: [client.network], by_class: {of: request.header.x, first_of: [{b: {rate: 2/min, burst: 6}}, {a: {rate: 1500/h, burst: 75}}], otherwise: {rate: 1/min, burst: 3}}}": false,
+		"{by: [client.network], by_class: {of: request.header.x, first_of: [{a: 10/min}], otherwise: 61/min}}":                                                                   false,
+		"{rate: 5/15min, by: []}": false,
 		"{rate: 5/15min, by: [client.network, request.query.user], count: all, at: gate}": false,
 	} {
 		files := change(t, example(t), "+++ services/orders/service.yaml\n limit_definitions:\n+  logins: "+limit+"\n")

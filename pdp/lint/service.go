@@ -43,7 +43,7 @@ func (r *run) services() {
 			if route.Access == "public" && write >= 0 && route.Purpose != "login" {
 				r.add("public-write", s.File.Problem(at, fmt.Sprintf("anybody may %s here", route.Methods[write])))
 			}
-			if mode := modeOf(s, route); mode != "required" && len(s.Defaults.Limits)+len(route.Limits) == 0 {
+			if mode := modeOf(s, route); mode != "required" && !r.countsAnonymous(s, route) {
 				r.add("anonymous-unlimited", s.File.Problem(at, "anybody may call this as often as they like: no limit counts them"))
 			}
 		}
@@ -120,14 +120,29 @@ func (r *run) unused(file *format.File, definitions map[string]format.Limit, use
 	}
 }
 
+// limit returns the definition that a service means by a name.
+func (r *run) limit(s *format.Service, name string) format.Limit {
+	if l, ok := s.LimitDefinitions[name]; ok {
+		return l
+	}
+	return r.bundle.LimitDefinitions[name]
+}
+
+// countsAnonymous reports whether a limit counts every request without a subject on a route: one without conditions, or
+// one whose only condition is that there is no subject.
+func (r *run) countsAnonymous(s *format.Service, route *format.Route) bool {
+	return slices.ContainsFunc(slices.Concat(s.Defaults.Limits, route.Limits), func(name string) bool {
+		when := r.limit(s, name).When
+		kind, asked := when["subject.kind"]
+		return len(when) == 0 || len(when) == 1 && asked && slices.Contains(kind.Is, any("anonymous")) && kind.Not == nil
+	})
+}
+
 // login wants one limit that counts all attempts from an address and is enforced, whatever else there is.
 func (r *run) login(s *format.Service, route int) {
 	why := "none of its limits counts by client.address or client.network"
 	for _, name := range slices.Concat(s.Defaults.Limits, s.Routes[route].Limits) {
-		l, ok := s.LimitDefinitions[name]
-		if !ok {
-			l = r.bundle.LimitDefinitions[name]
-		}
+		l := r.limit(s, name)
 		byAddress := slices.ContainsFunc(l.By, func(a format.Attribute) bool { return a.Name == "client.address" || a.Name == "client.network" })
 		chosen := slices.ContainsFunc(l.By, func(a format.Attribute) bool {
 			family, _, _ := strings.Cut(a.Name, ".")
@@ -137,14 +152,14 @@ func (r *run) login(s *format.Service, route int) {
 		case !byAddress:
 		case l.Shadow:
 			why = fmt.Sprintf("the limit %q is a shadow and blocks nobody", name)
+		case len(l.When) > 0:
+			why = fmt.Sprintf("the limit %q applies to some attempts only", name)
 		case chosen:
 			why = fmt.Sprintf("the limit %q counts apart by what the client chooses, so each guess has a counter of its own", name)
 		case l.Count == "allowed" || l.Count == "denied":
 			why = fmt.Sprintf("the limit %q counts %s decisions only", name, l.Count)
-		case l.Rate.Window < time.Minute && l.Rate.Count > 60, l.Rate.Window >= time.Minute && float64(l.Rate.Count)/l.Rate.Window.Minutes() > 60:
-			why = fmt.Sprintf("the limit %q lets %d attempts pass in %s", name, l.Rate.Count, l.Rate.Window)
-		case l.Burst > 60:
-			why = fmt.Sprintf("the limit %q lets a burst of %d attempts pass", name, l.Burst)
+		case tooFast(&l) != "":
+			why = fmt.Sprintf("the limit %q lets %s pass", name, tooFast(&l))
 		case l.OnError == "allow":
 			why = fmt.Sprintf("the limit %q lets every attempt pass while its counters cannot be reached", name)
 		default:
@@ -154,6 +169,35 @@ func (r *run) login(s *format.Service, route int) {
 	p := s.File.Problem(fmt.Sprintf("$.routes[%d].purpose", route), "passwords can be guessed here: "+why)
 	p.Hint = "limits: [logins], with logins: {rate: 5/15min, by: [client.network, route.name], count: all, at: gate, on_error: deny}"
 	r.add("login-address-limit", p)
+}
+
+// attempts is how many attempts a login may let pass in a minute, and at once.
+const attempts = 60
+
+// tooFast says what a limit lets pass, in any of its classes, that is too much for a login; "" for none.
+func tooFast(l *format.Limit) string {
+	if l.ByClass == nil {
+		return tooMany(l.Rate, l.Burst, "")
+	}
+	found := tooMany(l.ByClass.Otherwise.Rate, l.ByClass.Otherwise.Burst, "")
+	for _, item := range l.ByClass.FirstOf {
+		for name, class := range item {
+			if found == "" {
+				found = tooMany(class.Rate, class.Burst, fmt.Sprintf(" of the class %q", name))
+			}
+		}
+	}
+	return found
+}
+
+func tooMany(rate format.Rate, burst int64, of string) string {
+	switch {
+	case rate.Window < time.Minute && rate.Count > attempts, rate.Window >= time.Minute && float64(rate.Count)/rate.Window.Minutes() > attempts:
+		return fmt.Sprintf("%d attempts%s in %s", rate.Count, of, rate.Window)
+	case burst > attempts:
+		return fmt.Sprintf("a burst of %d attempts%s", burst, of)
+	}
+	return ""
 }
 
 // authenticators looks at those that nobody accepts, and at the roles that they may assert.

@@ -72,10 +72,11 @@ upstream:
 limit_definitions:
   per-subject: {rate: 60/min, burst: 2, by: [subject.key]}
   logins: {rate: 2/min, by: [client.network], count: all, at: gate, on_error: deny}
+  heads: {by: [subject.key], when: {request.method: HEAD}, by_class: {of: subject.roles, first_of: [{writer: 60/min}], otherwise: 20/min}}
 routes:
   - {name: health, path: /health, methods: [GET], access: public}
   - {name: log-in, path: /login, methods: [POST], access: public, purpose: login, limits: [logins], body: {max: 4, types: [application/json]}}
-  - {name: read, path: "/orders/{id}/{rest...}", methods: [GET, HEAD], action: read, limits: [per-subject]}
+  - {name: read, path: "/orders/{id}/{rest...}", methods: [GET, HEAD], action: read, limits: [per-subject, heads]}
   - {name: write, path: "/orders/{id}", methods: [PUT], action: write, scopes: [orders]}
 `,
 	"services/orders/model.conf": `[request_definition]

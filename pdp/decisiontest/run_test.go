@@ -35,6 +35,8 @@ var truths = []struct{ truth, lie, key string }{
 	{"method: PUT, path: /orders/7, subject: dave => reason: insufficient_scope", "method: PUT, path: /orders/7, subject: dave => decision: allow", "decision"},
 	{"method: PUT, path: /orders/7, subject: nobody => reason: token_missing", "method: PUT, path: /orders/7, subject: nobody => decision: allow", "decision"},
 	{"method: PUT, path: /orders/7, token: alice => reason: no_matching_rule, change: would be allowed", "method: PUT, path: /orders/7, token: alice => change: admin", "change"},
+	{"method: HEAD, path: /orders/7/a, token: bob => remaining: {heads: 59}", "method: HEAD, path: /orders/7/a, token: alice => remaining: {heads: 59}", "remaining.heads"},
+	{"method: HEAD, path: /orders/7/a, token: alice => remaining: {heads: 19, per-subject: 1}", "path: /orders/7/a, token: alice => remaining: {heads: 19}", "remaining.heads"},
 	{"method: POST, path: /login, body: \"{}\", headers: {content-type: application/json} => decision: allow, remaining: {logins: 1}", "method: POST, path: /login => remaining: {logins: 2}", "remaining.logins"},
 	{"method: POST, path: /login, body: \"{   }\", headers: {content-type: application/json} => reason: body_too_large", "method: POST, path: /login, size: 4 => reason: body_too_large", "reason"},
 	{"method: POST, path: /login, body_file: a.json, headers: {content-type: text/xml} => reason: body_type", "method: POST, path: /login, body_file: a.json, headers: {content-type: application/json} => reason: body_type", "reason"},
@@ -235,7 +237,7 @@ func TestCoverage(t *testing.T) {
 		t.Errorf("%v %% of the routes, %v %% of the rules", routes, rules)
 	}
 	want := []string{
-		"services/orders/service.yaml:19:12: route write of orders: no allow",
+		"services/orders/service.yaml:20:12: route write of orders: no allow",
 		"services/orders/policy.csv:3: the rule decided nothing",
 	}
 	if diff := cmp.Diff(want, report.Coverage.Missing()); diff != "" {

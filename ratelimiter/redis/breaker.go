@@ -78,15 +78,6 @@ func (o *BreakerOptions) complete() error {
 	return nil
 }
 
-// result of a call, as far as the breaker cares.
-type result uint8
-
-const (
-	success result = iota
-	failure
-	ignored // says nothing about Redis: the caller went away
-)
-
 // breaker keeps calls from a store that fails. A pass is handed out per call and handed back with its result.
 type breaker struct {
 	opt    BreakerOptions
@@ -114,40 +105,51 @@ func newBreaker(o BreakerOptions, random func() float64, notify func(Health), no
 	return &breaker{opt: o, random: random, notify: notify, start: now, health: Health{Since: now}}
 }
 
+// refusal returns why a call would not be made now, if so. It spares callers the way to a lane.
+func (b *breaker) refusal(now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused(now)
+}
+
+func (b *breaker) refused(now time.Time) error {
+	if b.health.State != Closed && (b.probing || now.Before(b.probeAt)) {
+		return fmt.Errorf("%w: %w", ErrOpen, b.health.Cause)
+	}
+	return nil
+}
+
 // enter reports whether a call may be made, and the last failure if not.
 func (b *breaker) enter(now time.Time) (pass, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.refused(now); err != nil {
+		return pass{}, err
+	}
 	if b.health.State == Closed {
 		return pass{round: b.round}, nil
-	}
-	if b.probing || now.Before(b.probeAt) {
-		return pass{}, fmt.Errorf("%w: %w", ErrOpen, b.health.Cause)
 	}
 	b.probing = true
 	b.become(HalfOpen, now, b.health.Cause)
 	return pass{round: b.round, probe: true}, nil
 }
 
-// leave takes the result of the call that p was for.
-func (b *breaker) leave(p pass, r result, cause error, now time.Time) {
+// leave takes the result of the call that p was for, and the cause if it failed.
+func (b *breaker) leave(p pass, success bool, cause error, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if p.round != b.round {
 		return
 	}
 	if p.probe {
-		b.probed(r, cause, now)
-		return
-	}
-	if r == ignored {
+		b.probed(success, cause, now)
 		return
 	}
 	if now.Sub(b.start) >= b.opt.Window {
 		b.start, b.calls, b.failed = now, 0, 0
 	}
 	b.calls++
-	if r == success {
+	if success {
 		b.row = 0
 		return
 	}
@@ -160,18 +162,15 @@ func (b *breaker) leave(p pass, r result, cause error, now time.Time) {
 	}
 }
 
-func (b *breaker) probed(r result, cause error, now time.Time) {
+func (b *breaker) probed(success bool, cause error, now time.Time) {
 	b.probing = false
-	switch r {
-	case success:
+	if success {
 		b.row, b.start, b.calls, b.failed = 0, now, 0, 0
 		b.become(Closed, now, nil)
-	case failure:
-		b.pause = min(2*b.pause, b.opt.MaxPause)
-		b.open(cause, now)
-	default: // the next call probes
-		b.become(Open, now, b.health.Cause)
+		return
 	}
+	b.pause = min(2*b.pause, b.opt.MaxPause)
+	b.open(cause, now)
 }
 
 // open waits between half and all of the pause, so that replicas do not come back together.

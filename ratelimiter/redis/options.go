@@ -32,10 +32,12 @@ type Options struct {
 	Username, Password string
 	// TLS refines rediss://; nil verifies the host's name against the system's roots with TLS 1.2 or later.
 	TLS *tls.Config
-	// Timeout bounds each call whatever happens; 0 means 20 ms.
+	// Timeout bounds each decision whatever happens; 0 means 20 ms. One that has waited half of it for a lane is not sent.
 	Timeout time.Duration
 	// PoolSize bounds the connections; 0 means 64.
 	PoolSize int
+	// Batch says how decisions share calls.
+	Batch BatchOptions
 	// Breaker says when to stop asking.
 	Breaker BreakerOptions
 	// Now is the clock of deadlines and of the breaker; it is mandatory. Counters go by the clock of the server.
@@ -52,8 +54,9 @@ type Options struct {
 
 // Call is what an observer learns of one call.
 type Call struct {
-	Operation string // take, settle or peek
-	Limits    int
+	Operation string // take, settle, peek, or mixed
+	Decisions int
+	Limits    int // of all decisions
 	Duration  time.Duration
 	Err       error // nil when answered; wraps ErrOpen when not asked
 }
@@ -74,11 +77,14 @@ func (o *Options) complete() error {
 	if o.Random == nil {
 		o.Random = rand.Float64
 	}
+	if err := o.Batch.complete(o.PoolSize); err != nil {
+		return err
+	}
 	return o.Breaker.complete()
 }
 
 // client turns the options into those of the client library. What matters is fixed here: nothing is retried (a script
-// whose outcome is unknown may have charged), and the caller's deadline bounds the socket.
+// whose outcome is unknown may have charged), and the call's deadline bounds the socket.
 func (o *Options) client() (*goredis.Options, error) {
 	c := &goredis.Options{
 		Protocol:              2,

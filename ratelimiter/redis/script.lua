@@ -1,10 +1,21 @@
--- Charges all limits of one decision, or looks at them, as one step. All numbers are integers below 2^53.
--- ARGV[1]  take, settle or peek
--- ARGV[2]  the time in microseconds, for tests; empty: this server's clock
--- then for each key: count, step and span as microseconds and parts of 1/count microsecond, flags (1 enforced,
--- 2 charged when allowed, 4 charged when refused; take only)
--- Returns the time, then for each key: had room, was charged, TAT in microseconds and parts.
-local op, now, hold = ARGV[1], tonumber(ARGV[2]), 0
+-- Charges the limits of many decisions, or looks at them: one decision after the other, each as one step, so that a
+-- later one finds what an earlier one has charged. Each counter is read once, and written once, at the end, if it
+-- changed: a script that fails at its first write has done nothing. All numbers are integers below 2^53.
+--
+-- KEYS     the counters, each once
+-- ARGV[1]  the time in microseconds, for tests; empty: this server's clock
+-- ARGV[2]  the rules: algorithm, cost, three flags (enforced; charged when allowed; charged when refused: these two for
+--          take only), and five arguments of the algorithm
+-- ARGV[3]  the decisions: operation (1 take, 2 settle, 3 peek), number of charges, then for each its counter and its rule
+-- Rules and decisions are MessagePack arrays of integers, which are cheaper to read here than one text per number. For
+-- the same reason a rule stays where it is, and is called by the place before its first number.
+-- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, and the counter's two numbers.
+local TAKE, SETTLE = 1, 2
+local ALGORITHM, COST, ENFORCED, WHEN_ALLOWED, WHEN_REFUSED = 1, 2, 3, 4, 5
+local RULE = 10 -- numbers
+
+local rules = cmsgpack.unpack(ARGV[2])
+local now, hold = tonumber(ARGV[1]), 0
 if now then
   hold = 3600000 -- the time given may stand still, so keys must outlive their exact moment
 else
@@ -12,67 +23,107 @@ else
   now = t[1] * 1000000 + t[2]
 end
 
-local stored = redis.call('MGET', unpack(KEYS))
-local n, allowed = #KEYS, true
-local tat, part, room, flags, nextTat, nextPart = {}, {}, {}, {}, {}, {}
+-- An algorithm is three functions. A counter's state is two values, x and y; x is nil where there is no counter. Another
+-- algorithm needs its table here, its code in `algorithms`, and in Go the arguments of its rules and the reading of x, y.
+--   read(text)      the state as it was stored; foreign text is no error
+--   look(r, x, y)   the state in the range that the rule and the time leave, whether there is room for the cost, and the
+--                   state after it; without room, that of an empty bucket. rules[r + 6] is the first argument
+--   write(x, y)     the text to store, and the milliseconds after which no counter says the same
+local gcra = {} -- x microseconds and y parts of 1/count microsecond; arguments: count, and step and span as x and y
 
-for i = 1, n do
-  local a = 3 + (i - 1) * 6
-  local count = tonumber(ARGV[a])
-  local f = tonumber(ARGV[a + 5])
-  local last, lastPart = now + tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
-  local u, p = now, 0
-  if stored[i] then
-    local us, ps = string.match(stored[i], '^(%d+)%.?(%d*)$')
-    u, p = tonumber(us) or now, tonumber(ps) or 0
-    if p >= count then -- written under another count
-      u, p = u + 1, 0
-    end
-    if u < now then
-      u, p = now, 0
-    elseif u > last or (u == last and p > lastPart) then
-      u, p = last, lastPart
-    end
-  end
-  local nu, np = u + tonumber(ARGV[a + 1]), p + tonumber(ARGV[a + 2])
-  if np >= count then
-    nu, np = nu + 1, np - count
-  end
-  local ok = nu < last or (nu == last and np <= lastPart)
-  if op == 'settle' then
-    if not ok then
-      nu, np = last, lastPart
-    end
-  elseif not ok and f % 2 == 1 then
-    allowed = false
-  end
-  tat[i], part[i], room[i], flags[i], nextTat[i], nextPart[i] = u, p, ok, f, nu, np
+function gcra.read(text)
+  local us, parts = string.match(text, '^(%d+)%.?(%d*)$')
+  return tonumber(us) or now, tonumber(parts) or 0
 end
 
-local out = {now}
-for i = 1, n do
-  local free = ARGV[4 + (i - 1) * 6] == '0' and ARGV[5 + (i - 1) * 6] == '0'
-  local charge = false
-  if op == 'settle' then
-    charge = not free
-  elseif op == 'take' and room[i] and not free then
-    if allowed then
-      charge = math.floor(flags[i] / 2) % 2 == 1
-    else
-      charge = math.floor(flags[i] / 4) % 2 == 1
+function gcra.look(r, x, y)
+  local count, last, lastPart = rules[r + 6], now + rules[r + 9], rules[r + 10]
+  if x and y >= count then -- written under another count
+    x, y = x + 1, 0
+  end
+  if not x or x < now then
+    x, y = now, 0
+  elseif x > last or (x == last and y > lastPart) then
+    x, y = last, lastPart
+  end
+  local nextX, nextY = x + rules[r + 7], y + rules[r + 8]
+  if nextY >= count then
+    nextX, nextY = nextX + 1, nextY - count
+  end
+  if nextX < last or (nextX == last and nextY <= lastPart) then
+    return x, y, true, nextX, nextY
+  end
+  return x, y, false, last, lastPart
+end
+
+function gcra.write(x, y)
+  if y == 0 then
+    return string.format('%d', x), math.ceil((x - now) / 1000)
+  end
+  return string.format('%d.%d', x, y), math.ceil((x + 1 - now) / 1000)
+end
+
+local algorithms = {gcra}
+
+local stored = redis.call('MGET', unpack(KEYS))
+local xs, ys, writer = {}, {}, {} -- of the counters that changed
+
+-- state returns a counter as the algorithm would read it from the store at this moment of the sequence.
+local function state(k, algorithm)
+  local last = writer[k]
+  if last == algorithm then
+    return xs[k], ys[k]
+  end
+  local text = stored[k]
+  if last then
+    text = last.write(xs[k], ys[k])
+  end
+  if text then
+    return algorithm.read(text)
+  end
+end
+
+local function charges(op, r, room, allowed)
+  if op == TAKE then
+    return room and rules[r + COST] > 0 and rules[r + (allowed and WHEN_ALLOWED or WHEN_REFUSED)] == 1
+  end
+  return op == SETTLE and rules[r + COST] > 0
+end
+
+local out, o = {now}, 1
+local room, nextX, nextY = {}, {}, {} -- of the charges of one decision
+local asked, at = cmsgpack.unpack(ARGV[3]), 1
+local total = #asked
+while at < total do
+  local op, n, allowed = asked[at], asked[at + 1], true
+  for i = 1, n do
+    local k, r = asked[at + 2 * i], (asked[at + 2 * i + 1] - 1) * RULE
+    local algorithm = algorithms[rules[r + ALGORITHM]]
+    local place = o + 3 * i
+    out[place - 2] = 0
+    out[place - 1], out[place], room[i], nextX[i], nextY[i] = algorithm.look(r, state(k, algorithm))
+    if not room[i] and rules[r + ENFORCED] == 1 then
+      allowed = false
     end
   end
-  if charge then
-    local u, p = nextTat[i], nextPart[i]
-    local ahead, value = u - now, string.format('%.0f', u)
-    if p > 0 then
-      ahead, value = ahead + 1, value .. '.' .. string.format('%.0f', p)
+  for i = 1, n do
+    local k, r = asked[at + 2 * i], (asked[at + 2 * i + 1] - 1) * RULE
+    local answer = room[i] and 1 or 0
+    if charges(op, r, room[i], allowed) then
+      local x, y = nextX[i], nextY[i]
+      xs[k], ys[k], writer[k] = x, y, algorithms[rules[r + ALGORITHM]]
+      answer, out[o + 2], out[o + 3] = answer + 2, x, y
     end
-    redis.call('SET', KEYS[i], value, 'PX', string.format('%.0f', math.ceil(ahead / 1000) + hold))
-    tat[i], part[i] = u, p
+    out[o + 1] = answer
+    o = o + 3
   end
-  local o = 2 + (i - 1) * 4
-  out[o], out[o + 1] = room[i] and 1 or 0, charge and 1 or 0
-  out[o + 2], out[o + 3] = tat[i], part[i]
+  at = at + 2 + 2 * n
+end
+
+for k = 1, #KEYS do
+  if writer[k] then
+    local text, ms = writer[k].write(xs[k], ys[k])
+    redis.call('SET', KEYS[k], text, 'PX', ms + hold)
+  end
 end
 return out

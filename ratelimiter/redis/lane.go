@@ -1,0 +1,217 @@
+package redis
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/gcra"
+)
+
+// What the script calls things. See script.lua.
+const (
+	algorithmGCRA = 1
+
+	replyRoom      = 1
+	replyCharged   = 2
+	replyPerCharge = 3
+)
+
+// lane makes one call at a time. What it needs for a call it keeps for the next one.
+type lane struct {
+	store *Store
+	jobs  []*job
+
+	keys   []string
+	keyAt  map[ratelimiter.Key]int // both count from 1, as the script does
+	ruleAt map[ruleID]int
+	rules  array
+	asked  array
+	args   []any
+}
+
+// ruleID tells rules apart: most decisions of a call meet the same limits at the same cost.
+type ruleID struct {
+	limit *ratelimiter.Limit
+	cost  int64
+}
+
+func newLane(s *Store) *lane {
+	return &lane{store: s, keyAt: map[ratelimiter.Key]int{}, ruleAt: map[ruleID]int{}}
+}
+
+// run answers batch after batch until the queue is closed and empty.
+func (l *lane) run() {
+	for {
+		now, ok := l.store.queue.next(l)
+		if !ok {
+			return
+		}
+		l.answer(now)
+	}
+}
+
+// answer makes the call for the lane's jobs and tells each what became of it.
+func (l *lane) answer(now time.Time) {
+	if len(l.jobs) == 0 { // all had left
+		return
+	}
+	s := l.store
+	p, err := s.breaker.enter(now)
+	var reply []int64
+	if err == nil {
+		reply, err = l.call(s.opt.Timeout - now.Sub(l.jobs[0].start))
+		s.breaker.leave(p, err == nil, err, s.opt.Now())
+	}
+	if s.opt.OnCall != nil {
+		s.opt.OnCall(describe(l.jobs, s.opt.Now().Sub(now), err))
+	}
+	at := 1
+	for i, j := range l.jobs {
+		if err == nil {
+			end := at + replyPerCharge*len(j.charges)
+			j.now, j.reply, at = reply[0], reply[at:end], end
+		}
+		j.finish(err)
+		l.jobs[i] = nil
+	}
+}
+
+// call runs the script. Its deadline is that of the job that has waited longest: whoever still waits came later.
+func (l *lane) call(timeout time.Duration) ([]int64, error) {
+	s := l.store
+	ctx, cancel := context.WithTimeout(context.Background(), timeout) //nolint:forbidigo // it is for many callers, any of whom may leave
+	defer cancel()
+	want := 1 + replyPerCharge*l.encode()
+	reply, err := l.eval(ctx, "evalsha", s.script.Hash())
+	if goredis.HasErrorPrefix(err, "NOSCRIPT") { // nothing ran: this is the one answer that is safe to ask again
+		reply, err = l.eval(ctx, "eval", scriptText)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(reply) != want {
+		return nil, fmt.Errorf("the script answered %d numbers instead of %d", len(reply), want)
+	}
+	return reply, nil
+}
+
+func (l *lane) eval(ctx context.Context, command, script string) ([]int64, error) {
+	l.args[0], l.args[1] = command, script
+	cmd := goredis.NewIntSliceCmd(ctx, l.args...)
+	_ = l.store.client.Process(ctx, cmd) // the command holds the error too
+	return cmd.Result()
+}
+
+// encode writes the arguments of the call and returns the number of charges in it.
+func (l *lane) encode() int {
+	clear(l.keyAt)
+	clear(l.ruleAt)
+	l.keys = l.keys[:0]
+	l.rules.reset()
+	l.asked.reset()
+	charges := 0
+	for _, j := range l.jobs {
+		l.asked.add(int64(j.op), int64(len(j.charges)))
+		for i := range j.charges {
+			c := &j.charges[i]
+			l.asked.add(l.key(c.Key), l.rule(c))
+		}
+		charges += len(j.charges)
+	}
+	l.args = append(l.args[:0], "", "", len(l.keys))
+	for i := range l.keys {
+		l.args = append(l.args, &l.keys[i]) // a pointer needs no allocation
+	}
+	at := ""
+	if l.store.opt.ScriptTime != nil {
+		at = fmt.Sprint(l.store.opt.ScriptTime().UnixMicro())
+	}
+	l.args = append(l.args, at, l.rules.bytes(), l.asked.bytes())
+	return charges
+}
+
+func (l *lane) key(k ratelimiter.Key) int64 {
+	at, ok := l.keyAt[k]
+	if !ok {
+		l.keys = append(l.keys, string(k))
+		at = len(l.keys)
+		l.keyAt[k] = at
+	}
+	return int64(at)
+}
+
+func (l *lane) rule(c *ratelimiter.Charge) int64 {
+	id := ruleID{limit: c.Limit, cost: c.Cost}
+	at, ok := l.ruleAt[id]
+	if !ok {
+		at = len(l.ruleAt) + 1
+		l.ruleAt[id] = at
+		rate := c.Limit.Rate()
+		step, span := rate.Step(c.Cost), rate.Span()
+		d := c.Limit.Definition()
+		allowed, refused := d.Counting != ratelimiter.CountDenied, d.Counting == ratelimiter.CountAll
+		l.rules.add(algorithmGCRA, c.Cost, flag(!d.Shadow), flag(allowed), flag(refused))
+		l.rules.add(rate.Count(), step.Micros, step.Part, span.Micros, span.Part)
+	}
+	return int64(at)
+}
+
+func flag(set bool) int64 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// decide reads the script's answer to one job.
+func decide(j *job) ratelimiter.Decision {
+	d := ratelimiter.Decision{Allowed: true, Limits: make([]ratelimiter.Status, len(j.charges))}
+	for i := range j.charges {
+		c, r := &j.charges[i], j.reply[replyPerCharge*i:]
+		room := r[0]&replyRoom != 0
+		d.Limits[i] = c.Status(ratelimiter.Reading{
+			Now:     j.now,
+			TAT:     gcra.Instant{Micros: r[1], Part: r[2]},
+			Room:    room,
+			Charged: r[0]&replyCharged != 0,
+		})
+		if !room && j.op != settle && !c.Limit.Definition().Shadow {
+			d.Allowed = false
+		}
+	}
+	return d
+}
+
+// array is a MessagePack array of integers that are not negative.
+type array struct {
+	buf []byte
+	n   uint32
+}
+
+const arrayHeader = 5 // a byte and the length
+
+func (a *array) reset() {
+	a.buf, a.n = append(a.buf[:0], 0xdd, 0, 0, 0, 0), 0
+}
+
+func (a *array) add(numbers ...int64) {
+	for _, v := range numbers {
+		if v <= math.MaxInt8 {
+			a.buf = append(a.buf, byte(v)) //nolint:gosec // from 0 to 127
+			continue
+		}
+		a.buf = binary.BigEndian.AppendUint64(append(a.buf, 0xcf), uint64(v))
+	}
+	a.n += uint32(len(numbers)) //nolint:gosec // a few
+}
+
+func (a *array) bytes() []byte {
+	binary.BigEndian.PutUint32(a.buf[1:arrayHeader], a.n)
+	return a.buf
+}

@@ -1,0 +1,389 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/durward-pdp/durward/internal/redistest"
+	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/memory"
+)
+
+// patient is a deadline that a loaded machine does not reach.
+const patient = 20 * time.Second
+
+func newStore(t testing.TB, server *redistest.Server, change func(*Options)) *Store {
+	t.Helper()
+	o := Options{URL: server.URL(), Now: time.Now, Timeout: patient}
+	if change != nil {
+		change(&o)
+	}
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func oneLane(o *Options) { o.Batch.Lanes = 1 }
+
+func charge(t testing.TB, d ratelimiter.Definition, key string, cost int64) ratelimiter.Charge {
+	t.Helper()
+	l, err := ratelimiter.NewLimit(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ratelimiter.Charge{Limit: l, Key: ratelimiter.NewKeySpace("acme", "orders", d.Name).Key(ratelimiter.Value{Text: key}), Cost: cost}
+}
+
+// daily is a charge of one unit; the rate gives nothing back while a test runs.
+func daily(t testing.TB, key string) []ratelimiter.Charge {
+	return []ratelimiter.Charge{charge(t, ratelimiter.Definition{Name: "daily", Count: 100, Window: ratelimiter.MaxWindow}, key, 1)}
+}
+
+func within(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patient); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", patient, what)
+		}
+	}
+}
+
+func (q *queue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.jobs)
+}
+
+func left(t *testing.T, s *Store, charges []ratelimiter.Charge) int64 {
+	t.Helper()
+	d, err := s.Peek(context.Background(), charges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Limits[0].Remaining
+}
+
+func newJob(op operation, start time.Time, charges []ratelimiter.Charge) *job {
+	return &job{op: op, start: start, charges: charges, done: make(chan struct{}, 1)}
+}
+
+// busy returns a store whose only lane waits for the answer to a job, from a server that hangs until Cont.
+func busy(t *testing.T, change func(*Options)) (*redistest.Server, *Store, *job) {
+	t.Helper()
+	server := redistest.Start(t)
+	s := newStore(t, server, func(o *Options) {
+		oneLane(o)
+		if change != nil {
+			change(o)
+		}
+	})
+	left(t, s, daily(t, "warm"))
+	server.Stop()
+	j := newJob(take, time.Now(), daily(t, "first"))
+	if err := s.queue.put(j); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the lane takes the job", func() bool { return j.state.Load() == claimed })
+	return server, s, j
+}
+
+// TestBatchIsASequence: decisions in one call answer and leave what they would one by one, and in memory.
+func TestBatchIsASequence(t *testing.T) {
+	now := time.UnixMicro(1_790_000_000_000_000)
+	clock := func() time.Time { return now }
+	given := func(o *Options) { o.ScriptTime = clock }
+	batched, single := newStore(t, redistest.Start(t), given), newStore(t, redistest.Start(t), given)
+	local, err := memory.New(memory.Options{Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(17, 19))
+	definitions := sequenceLimits(rng)
+	l := newLane(batched)
+	shared, decisions := 0, 0
+	for step := range 300 {
+		keys := map[string]bool{}
+		l.jobs = l.jobs[:0]
+		for range 1 + rng.IntN(30) {
+			l.jobs = append(l.jobs, newJob(take+operation(rng.IntN(8)/6), time.Now(), sequenceCharges(t, rng, definitions, keys)))
+			if rng.IntN(8) == 0 {
+				l.jobs[len(l.jobs)-1].op = peek
+			}
+		}
+		jobs := append([]*job(nil), l.jobs...)
+		l.answer(time.Now())
+		for i, j := range jobs {
+			if j.err != nil {
+				t.Fatal(j.err)
+			}
+			decisions++
+			shared += len(j.charges)
+			got := decide(j)
+			for name, other := range map[string]ratelimiter.Store{"one by one": single, "memory": local} {
+				want, err := map[operation]func(context.Context, []ratelimiter.Charge) (ratelimiter.Decision, error){
+					take: other.Take, settle: other.Settle, peek: other.Peek}[j.op](t.Context(), j.charges)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b *ratelimiter.Limit) bool { return a == b })); diff != "" {
+					t.Fatalf("step %d, decision %d of %d, %s: %s", step, i, len(jobs), name, diff)
+				}
+			}
+		}
+		sameCounters(t, batched, single, keys)
+		shared -= len(keys)
+		now = now.Add(time.Duration(rng.Int64N([]int64{2, 1000, 1_000_000, 10_000_000_000}[rng.IntN(4)])) * time.Microsecond)
+	}
+	t.Logf("%d decisions; %d charges met a counter that the call had already", decisions, shared)
+	if shared < decisions/2 {
+		t.Fatal("the decisions have little to do with each other")
+	}
+}
+
+// sequenceLimits has two definitions of each name: a limit that changes keeps its counter, within one call too.
+func sequenceLimits(rng *rand.Rand) (all []ratelimiter.Definition) {
+	for i := range 12 {
+		d := ratelimiter.Definition{
+			Name:     fmt.Sprint("limit-", i%6),
+			Count:    1 + rng.Int64N([]int64{3, 20, ratelimiter.MaxCost}[rng.IntN(3)]),
+			Window:   []time.Duration{time.Microsecond, 7 * time.Microsecond, time.Second, time.Hour, ratelimiter.MaxWindow}[rng.IntN(5)],
+			Shadow:   rng.IntN(4) == 0,
+			Counting: ratelimiter.Counting(rng.IntN(3)),
+		}
+		d.Burst = max(1, d.Count/(1+rng.Int64N(3)))
+		all = append(all, d)
+	}
+	return all
+}
+
+func sequenceCharges(t *testing.T, rng *rand.Rand, all []ratelimiter.Definition, keys map[string]bool) (charges []ratelimiter.Charge) {
+	first := rng.IntN(6)
+	for i := range 1 + rng.IntN(4) {
+		d := all[(first+i)%6+6*rng.IntN(2)]
+		cost := []int64{0, 1, 1, 1, 1 + rng.Int64N(d.Burst), d.Burst + 1}[rng.IntN(6)]
+		c := charge(t, d, strconv.Itoa(rng.IntN(2)), min(cost, ratelimiter.MaxCost))
+		keys[string(c.Key)] = true
+		charges = append(charges, c)
+	}
+	return charges
+}
+
+// sameCounters compares what is stored, and how long for: the deadlines of keys differ by what the test takes.
+func sameCounters(t *testing.T, a, b *Store, keys map[string]bool) {
+	t.Helper()
+	for k := range keys {
+		if x, y := a.client.Get(t.Context(), k).Val(), b.client.Get(t.Context(), k).Val(); x != y {
+			t.Fatalf("%s holds %q after one call, %q after many", k, x, y)
+		}
+		if x, y := a.client.PTTL(t.Context(), k).Val(), b.client.PTTL(t.Context(), k).Val(); (x - y).Abs() > time.Minute {
+			t.Fatalf("%s lives %v after one call, %v after many", k, x, y)
+		}
+	}
+}
+
+// TestCallerLeavesTheQueue: who gives up before the call is sent is not charged; who gives up after it may be.
+func TestCallerLeavesTheQueue(t *testing.T) {
+	server, s, first := busy(t, nil)
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		_, err := s.Take(ctx, daily(t, "second"))
+		gone <- err
+	}()
+	within(t, "the second waits", func() bool { return s.queue.length() == 1 })
+	stays := newJob(take, time.Now(), daily(t, "third"))
+	if err := s.queue.put(stays); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	if err := <-gone; !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "not asked") {
+		t.Errorf("the error of who left the queue: %v", err)
+	}
+	server.Cont()
+	<-first.done
+	<-stays.done
+	if first.err != nil || stays.err != nil {
+		t.Fatal(first.err, stays.err)
+	}
+	for key, want := range map[string]int64{"first": 99, "second": 100, "third": 99} {
+		if got := left(t, s, daily(t, key)); got != want {
+			t.Errorf("%s: %d left, want %d", key, got, want)
+		}
+	}
+}
+
+// TestCallerLeavesACall: its call goes on, and counts.
+func TestCallerLeavesACall(t *testing.T) {
+	server := redistest.Start(t)
+	var clock atomic.Int64
+	s := newStore(t, server, func(o *Options) {
+		oneLane(o)
+		o.Now = func() time.Time { clock.Add(1); return time.Now() }
+	})
+	left(t, s, daily(t, "k"))
+	server.Stop()
+	before := clock.Load()
+	ctx, leave := context.WithCancel(t.Context())
+	gone, charges := make(chan error, 1), daily(t, "k")
+	go func() {
+		_, err := s.Take(ctx, charges)
+		gone <- err
+	}()
+	// The caller reads the clock, then the lane does, which has seen the job by then.
+	within(t, "the lane takes the job", func() bool { return clock.Load() == before+2 && s.queue.length() == 0 })
+	leave()
+	if err := <-gone; !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "not asked") {
+		t.Errorf("the error of who left: %v", err)
+	}
+	clear(charges) // they are the caller's again, as the race detector would tell
+	server.Cont()
+	within(t, "the charge", func() bool { return left(t, s, daily(t, "k")) == 99 })
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	server, s, first := busy(t, func(o *Options) { o.Batch.Queue = 2 })
+	var wait []*job
+	for range 2 {
+		j := newJob(take, time.Now(), daily(t, "first"))
+		if err := s.queue.put(j); err != nil {
+			t.Fatal(err)
+		}
+		wait = append(wait, j)
+	}
+	if _, err := s.Take(t.Context(), daily(t, "first")); !errors.Is(err, ErrBusy) {
+		t.Errorf("a decision beyond the queue: %v", err)
+	}
+	server.Cont()
+	for _, j := range append(wait, first) {
+		if <-j.done; j.err != nil {
+			t.Error(j.err)
+		}
+	}
+	if got := left(t, s, daily(t, "first")); got != 97 {
+		t.Errorf("%d left, want 97", got)
+	}
+	if h := s.Health(); h.State != Closed {
+		t.Errorf("a full queue opened the breaker: %v", h.Cause)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	scoped := func(scope string, n int, waited time.Duration) *job {
+		j := newJob(take, now.Add(-waited), nil)
+		for i := range n {
+			j.charges = append(j.charges, ratelimiter.Charge{Key: ratelimiter.NewKeySpace(scope, "", "l").Key(ratelimiter.Value{Text: strconv.Itoa(i)})})
+		}
+		return j
+	}
+	a, b, large := scoped("a", 2, 0), scoped("b", 2, 0), scoped("a", 9, 0)
+	for _, c := range []struct {
+		name         string
+		opt          BatchOptions
+		queue        []*job
+		batch, stays []*job
+	}{
+		{"all", BatchOptions{Decisions: 9, Keys: 90}, []*job{a, b, large}, []*job{a, b, large}, nil},
+		{"decisions", BatchOptions{Decisions: 2, Keys: 90}, []*job{a, b, large}, []*job{a, b}, []*job{large}},
+		{"keys", BatchOptions{Decisions: 9, Keys: 4}, []*job{a, b, large}, []*job{a, b}, []*job{large}},
+		{"more keys than fit", BatchOptions{Decisions: 9, Keys: 4}, []*job{large, a}, []*job{large}, []*job{a}},
+		{"scopes", BatchOptions{Decisions: 9, Keys: 90, PerScope: true}, []*job{a, b, large}, []*job{a, large}, []*job{b}},
+	} {
+		q := newQueue(c.opt, time.Second, time.Now)
+		for _, j := range c.queue {
+			j.state.Store(waiting)
+		}
+		q.jobs = append(q.jobs, c.queue...)
+		same := cmp.Comparer(func(x, y *job) bool { return x == y })
+		if diff := cmp.Diff(c.batch, q.drain(nil, now), same); diff != "" {
+			t.Errorf("%s: batch %s", c.name, diff)
+		}
+		if diff := cmp.Diff(c.stays, append([]*job(nil), q.jobs...), same); diff != "" {
+			t.Errorf("%s: queue %s", c.name, diff)
+		}
+	}
+	q := newQueue(BatchOptions{Decisions: 9, Keys: 90}, time.Second, time.Now)
+	late, gone := scoped("a", 1, time.Second+1), scoped("a", 1, 0)
+	gone.state.Store(abandoned)
+	q.jobs = []*job{late, gone}
+	if got := q.drain(nil, now); len(got) != 0 || len(q.jobs) != 0 || !errors.Is(late.err, ErrBusy) || len(gone.done) != 0 {
+		t.Errorf("batch %v, queue %v, error %v", got, q.jobs, late.err)
+	}
+}
+
+// TestReadOnly: a master that became a replica says so before anything is written. The error leaves no connection to it,
+// so that the next call looks the address up again.
+func TestReadOnly(t *testing.T) {
+	server := redistest.Start(t)
+	s := newStore(t, server, nil)
+	left(t, s, daily(t, "k"))
+	server.Do("REPLICAOF", "127.0.0.1", "1")
+	if _, err := s.Take(t.Context(), daily(t, "k")); err == nil || !strings.Contains(err.Error(), "READONLY") {
+		t.Fatalf("a take at a replica: %v", err)
+	}
+	if n := s.client.PoolStats().TotalConns; n != 0 {
+		t.Errorf("%d connections to the replica stay", n)
+	}
+	server.Do("REPLICAOF", "NO", "ONE")
+	if d, err := s.Take(t.Context(), daily(t, "k")); err != nil || d.Limits[0].Remaining != 99 {
+		t.Errorf("after it became the master again: %+v, %v", d, err)
+	}
+}
+
+// TestCloseAnswersWhoWaits: nobody waits for ever, no lane stays, and what comes later is refused.
+func TestCloseAnswersWhoWaits(t *testing.T) {
+	server := redistest.Start(t)
+	before := runtime.NumGoroutine()
+	s := newStore(t, server, func(o *Options) { o.Timeout = 100 * time.Millisecond })
+	charges := daily(t, "k")
+	server.Stop()
+	var callers sync.WaitGroup
+	for range 32 {
+		callers.Go(func() {
+			if _, err := s.Take(context.Background(), charges); err == nil {
+				t.Error("an answer from a hung server")
+			}
+		})
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	callers.Wait()
+	if _, err := s.Take(t.Context(), charges); !errors.Is(err, ErrClosed) && !errors.Is(err, ErrOpen) {
+		t.Errorf("after Close: %v", err)
+	}
+	_ = s.Close() // twice is harmless
+	within(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+	server.Cont()
+}
+
+// TestAllocations: what a call needs is there after the first one, whatever the number of decisions.
+func TestAllocations(t *testing.T) {
+	s := newStore(t, redistest.Start(t), nil)
+	l := newLane(s)
+	for i := range 32 {
+		l.jobs = append(l.jobs, newJob(take, time.Now(), append(daily(t, strconv.Itoa(i)), charge(t, ratelimiter.Definition{Name: "all", Count: 9, Window: time.Second}, "all", 1))))
+	}
+	if n := testing.AllocsPerRun(100, func() { l.encode() }); n > 2 { // two arguments become interfaces
+		t.Errorf("%v allocations to encode 32 decisions", n)
+	}
+	j := l.jobs[0]
+	j.reply = make([]int64, replyPerCharge*len(j.charges))
+	if n := testing.AllocsPerRun(100, func() { decide(j) }); n > 1 { // the statuses
+		t.Errorf("%v allocations to read an answer", n)
+	}
+}

@@ -101,9 +101,9 @@ var figures = map[string]struct{ cases, subjects, metrics []string }{
 		[]string{"allocs", "time"},
 	},
 	"limits": {
-		[]string{"take_1", "take_3"},
-		[]string{"durward_memory", "durward_redis", "incrby_expire"},
-		[]string{"client_processor_time", "redis_processor_time", "wall_per_decision"},
+		[]string{"take_1", "take_1_alone", "take_3", "take_3_alone"},
+		[]string{"durward_memory", "durward_redis", "durward_unbatched", "incrby_expire", "redis_rate"},
+		[]string{"client_processor_time", "decisions", "redis_processor_time", "wall_per_decision"},
 	},
 	"ext_authz_check": {
 		[]string{"allow_with_token", "deny_without_token", "public_route"},

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-redis/redis_rate/v10"
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/durward-pdp/durward/ratelimiter"
@@ -19,36 +20,39 @@ const (
 	subjects     = 10_000 // each has a counter of its own in every limit
 	window       = time.Minute
 	poolSize     = 64
+	plenty       = 100_000_000
+	shareAlone   = 4  // the requests of a lone caller are as many times fewer
 	memoryFactor = 50 // as many decisions in a round as against Redis
 	portTries    = 5  // another program may take the port between finding and using it
 	// patience is longer than production's 20 ms: here a slow call is a figure, not an outage.
 	patience = 5 * time.Second
 )
 
-// runLimits compares taking one and three limits, in memory and in Redis, with what fixed windows on Redis cost at the least: a
-// pipeline of one INCRBY and one EXPIRE per limit, which charges a limit even where another refuses.
+// runLimits compares taking one and three limits, by many callers and by one alone: Durward in memory, in Redis as it is and with a
+// call for each decision, and what others do in Redis. incrby_expire is what fixed windows cost at the least: a pipeline of one
+// INCRBY and one EXPIRE per limit, which charges a limit even where another refuses. redis_rate is a script call for each limit.
 func runLimits(ctx context.Context, s Setup) (rows []Row, err error) {
 	server, address, err := startRedis(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	defer server.stop()
-	arena, err := newArena(ctx, s.Load, address, server)
+	arena, err := newArena(ctx, address, server)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, arena.close(ctx)) }()
+	alone := Load{Requests: max(1, s.Load.Requests/shareAlone), Callers: 1}
 	var matches []match
 	for _, limits := range []int{1, 3} {
 		charges, err := newCharges(limits)
 		if err != nil {
 			return nil, err
 		}
-		matches = append(matches, match{name: fmt.Sprintf("limits/take_%d", limits), rounds: s.Rounds, contenders: []contender{
-			{subject: "durward_memory", round: arena.takeLocal(charges)},
-			{subject: "durward_redis", round: arena.takeShared(charges)},
-			{subject: "incrby_expire", round: arena.increase(charges)},
-		}})
+		name := fmt.Sprintf("limits/take_%d", limits)
+		matches = append(matches,
+			match{name: name, rounds: s.Rounds, contenders: arena.contenders(s.Load, charges)},
+			match{name: name + "_alone", rounds: s.Rounds, contenders: arena.contenders(alone, charges)})
 	}
 	return runAll(ctx, matches)
 }
@@ -84,15 +88,14 @@ func startRedis(ctx context.Context, s Setup) (*program, string, error) {
 
 // arena is what the limits' contenders share.
 type arena struct {
-	load          Load
-	redisTime     meter
-	store         *redis.Store
-	local, shared *ratelimiter.Limiter
-	client        *goredis.Client
+	redisTime                meter
+	stores                   []*redis.Store
+	local, batched, oneByOne *ratelimiter.Limiter
+	client                   *goredis.Client
 }
 
-func newArena(ctx context.Context, load Load, address string, server *program) (*arena, error) {
-	a := &arena{load: load, redisTime: server.processorTime}
+func newArena(ctx context.Context, address string, server *program) (*arena, error) {
+	a := &arena{redisTime: server.processorTime}
 	counters, err := memory.New(memory.Options{Now: time.Now})
 	if err != nil {
 		return nil, fmt.Errorf("making the counters in memory: %w", err)
@@ -100,23 +103,52 @@ func newArena(ctx context.Context, load Load, address string, server *program) (
 	if a.local, err = ratelimiter.New(ratelimiter.Options{Local: counters, Now: time.Now}); err != nil {
 		return nil, fmt.Errorf("making the limiter in memory: %w", err)
 	}
-	a.store, err = redis.New(redis.Options{URL: "redis://" + address, Timeout: patience, PoolSize: poolSize, Now: time.Now})
-	if err != nil {
-		return nil, fmt.Errorf("making the counters in Redis: %w", err)
-	}
-	if err := a.store.Prepare(ctx); err != nil {
+	if a.batched, err = a.limiter(ctx, address, counters, redis.BatchOptions{}); err != nil {
 		return nil, err
 	}
-	// It wants counters for when Redis does not answer; such an answer is an error here.
-	if a.shared, err = ratelimiter.New(ratelimiter.Options{Local: counters, Shared: a.store, Now: time.Now}); err != nil {
-		return nil, fmt.Errorf("making the limiter in Redis: %w", err)
+	if a.oneByOne, err = a.limiter(ctx, address, counters, redis.BatchOptions{Decisions: 1, Lanes: poolSize}); err != nil {
+		return nil, err
 	}
 	a.client = goredis.NewClient(&goredis.Options{Addr: address, PoolSize: poolSize, ReadTimeout: patience, PoolTimeout: patience})
 	return a, nil
 }
 
+// limiter returns one with a store of its own in Redis. It wants local counters for when Redis does not answer; such an answer is an
+// error here.
+func (a *arena) limiter(ctx context.Context, address string, local ratelimiter.Store, batch redis.BatchOptions) (*ratelimiter.Limiter, error) {
+	store, err := redis.New(redis.Options{URL: "redis://" + address, Timeout: patience, PoolSize: poolSize, Batch: batch, Now: time.Now})
+	if err != nil {
+		return nil, fmt.Errorf("making the counters in Redis: %w", err)
+	}
+	a.stores = append(a.stores, store)
+	if err := store.Prepare(ctx); err != nil {
+		return nil, err
+	}
+	limiter, err := ratelimiter.New(ratelimiter.Options{Local: local, Shared: store, Now: time.Now})
+	if err != nil {
+		return nil, fmt.Errorf("making the limiter in Redis: %w", err)
+	}
+	return limiter, nil
+}
+
 func (a *arena) close(ctx context.Context) error {
-	return errors.Join(a.client.Close(), a.local.Close(ctx), a.shared.Close(ctx), a.store.Close())
+	err := errors.Join(a.client.Close(), a.local.Close(ctx), a.batched.Close(ctx), a.oneByOne.Close(ctx))
+	for _, s := range a.stores {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+func (a *arena) contenders(load Load, charges [][]ratelimiter.Charge) []contender {
+	inMemory := load
+	inMemory.Requests *= memoryFactor // a decision is so short that the start of the callers would show
+	return []contender{
+		{subject: "durward_memory", round: measured(inMemory, nil, take(a.local, charges))},
+		{subject: "durward_redis", round: measured(load, a.redisTime, take(a.batched, charges))},
+		{subject: "durward_unbatched", round: measured(load, a.redisTime, take(a.oneByOne, charges))},
+		{subject: "incrby_expire", round: measured(load, a.redisTime, a.increase(charges))},
+		{subject: "redis_rate", round: measured(load, a.redisTime, a.allow(charges))},
+	}
 }
 
 // newCharges are a decision's limits for each subject. None is ever exhausted.
@@ -124,7 +156,7 @@ func newCharges(limits int) ([][]ratelimiter.Charge, error) {
 	all := make([][]ratelimiter.Charge, subjects)
 	for n := range limits {
 		name := fmt.Sprint("limit-", n)
-		limit, err := ratelimiter.NewLimit(ratelimiter.Definition{Name: name, Count: 100_000_000, Window: window})
+		limit, err := ratelimiter.NewLimit(ratelimiter.Definition{Name: name, Count: plenty, Window: window})
 		if err != nil {
 			return nil, fmt.Errorf("making %s: %w", name, err)
 		}
@@ -135,17 +167,6 @@ func newCharges(limits int) ([][]ratelimiter.Charge, error) {
 		}
 	}
 	return all, nil
-}
-
-// takeLocal counts in memory. Its rounds are longer, because a decision is so short that the start of the callers would show.
-func (a *arena) takeLocal(charges [][]ratelimiter.Charge) func(context.Context) (sample, error) {
-	load := a.load
-	load.Requests *= memoryFactor
-	return measured(load, nil, take(a.local, charges))
-}
-
-func (a *arena) takeShared(charges [][]ratelimiter.Charge) func(context.Context) (sample, error) {
-	return measured(a.load, a.redisTime, take(a.shared, charges))
 }
 
 // take asks a limiter of ours.
@@ -160,14 +181,14 @@ func take(limiter *ratelimiter.Limiter, charges [][]ratelimiter.Charge) func(con
 }
 
 // increase counts with plain commands, under keys of the same length.
-func (a *arena) increase(charges [][]ratelimiter.Charge) func(context.Context) (sample, error) {
+func (a *arena) increase(charges [][]ratelimiter.Charge) func(context.Context, int) error {
 	keys := make([][]string, len(charges))
 	for i := range charges {
 		for _, c := range charges[i] {
 			keys[i] = append(keys[i], "fw"+string(c.Key[2:]))
 		}
 	}
-	return measured(a.load, a.redisTime, func(ctx context.Context, i int) error {
+	return func(ctx context.Context, i int) error {
 		pipe := a.client.Pipeline()
 		counts := make([]*goredis.IntCmd, len(keys[i%subjects]))
 		for n, key := range keys[i%subjects] {
@@ -183,7 +204,25 @@ func (a *arena) increase(charges [][]ratelimiter.Charge) func(context.Context) (
 			}
 		}
 		return nil
-	})
+	}
+}
+
+// allow asks redis_rate, which knows one limit at a time.
+func (a *arena) allow(charges [][]ratelimiter.Charge) func(context.Context, int) error {
+	limiter := redis_rate.NewLimiter(a.client)
+	limit := redis_rate.Limit{Rate: plenty, Burst: plenty, Period: window}
+	return func(ctx context.Context, i int) error {
+		for _, c := range charges[i%subjects] {
+			result, err := limiter.Allow(ctx, string(c.Key), limit)
+			if err != nil {
+				return err
+			}
+			if result.Allowed != 1 {
+				return fmt.Errorf("%w: %d allowed", errAnswer, result.Allowed)
+			}
+		}
+		return nil
+	}
 }
 
 // measured is a round of decisions; without Redis there is no time of Redis.
@@ -192,5 +231,11 @@ func measured(load Load, redisTime meter, ask func(context.Context, int) error) 
 	if redisTime != nil {
 		meters["redis_processor_time"] = redisTime
 	}
-	return func(ctx context.Context) (sample, error) { return load.measure(ctx, "wall_per_decision", meters, ask) }
+	return func(ctx context.Context) (sample, error) {
+		out, err := load.measure(ctx, "wall_per_decision", meters, ask)
+		if err == nil {
+			out[metric{"decisions", "1/s"}] = 1e6 / out[metric{"wall_per_decision", "us"}]
+		}
+		return out, err
+	}
 }

@@ -22,7 +22,7 @@ const (
 	replyPerCharge = 3
 )
 
-// lane makes one call at a time. What it needs for a call it keeps for the next one.
+// lane makes one call at a time. What it allocates for a call serves the next one too, but holds nobody's keys between.
 type lane struct {
 	store *Store
 	jobs  []*job
@@ -42,7 +42,9 @@ type ruleID struct {
 }
 
 func newLane(s *Store) *lane {
-	return &lane{store: s, keyAt: map[ratelimiter.Key]int{}, ruleAt: map[ruleID]int{}}
+	l := &lane{store: s, keyAt: map[ratelimiter.Key]int{}, ruleAt: map[ruleID]int{}}
+	l.forget()
+	return l
 }
 
 // run answers batch after batch until the queue is closed and empty.
@@ -80,6 +82,17 @@ func (l *lane) answer(now time.Time) {
 		j.finish(err)
 		l.jobs[i] = nil
 	}
+	l.forget()
+}
+
+func (l *lane) forget() {
+	clear(l.keyAt)
+	clear(l.ruleAt)
+	clear(l.keys)
+	clear(l.args)
+	l.keys, l.args = l.keys[:0], l.args[:0]
+	l.rules.reset()
+	l.asked.reset()
 }
 
 // call runs the script. Its deadline is that of the job that has waited longest: whoever still waits came later.
@@ -110,11 +123,6 @@ func (l *lane) eval(ctx context.Context, command, script string) ([]int64, error
 
 // encode writes the arguments of the call and returns the number of charges in it.
 func (l *lane) encode() int {
-	clear(l.keyAt)
-	clear(l.ruleAt)
-	l.keys = l.keys[:0]
-	l.rules.reset()
-	l.asked.reset()
 	charges := 0
 	for _, j := range l.jobs {
 		l.asked.add(int64(j.op), int64(len(j.charges)))
@@ -124,7 +132,7 @@ func (l *lane) encode() int {
 		}
 		charges += len(j.charges)
 	}
-	l.args = append(l.args[:0], "", "", len(l.keys))
+	l.args = append(l.args, "", "", len(l.keys))
 	for i := range l.keys {
 		l.args = append(l.args, &l.keys[i]) // a pointer needs no allocation
 	}

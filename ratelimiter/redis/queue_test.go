@@ -371,6 +371,22 @@ func TestCloseAnswersWhoWaits(t *testing.T) {
 	server.Cont()
 }
 
+// TestScratchForgets: keys hold values of requests, and are kept no longer than their call.
+func TestScratchForgets(t *testing.T) {
+	s := newStore(t, redistest.Start(t), nil)
+	l := newLane(s)
+	j := newJob(take, time.Now(), daily(t, "k"))
+	l.jobs = append(l.jobs, j)
+	l.answer(time.Now())
+	if j.err != nil || len(l.keyAt)+len(l.ruleAt)+len(l.keys)+len(l.args) != 0 || l.jobs[0] != nil || l.keys[:1][0] != "" || l.args[:1][0] != nil {
+		t.Errorf("error %v, lane %+v", j.err, l)
+	}
+	s.queue.recycle(j)
+	if j.charges[0].Key != "" || j.reply != nil {
+		t.Errorf("job %+v", j)
+	}
+}
+
 // TestAllocations: what a call needs is there after the first one, whatever the number of decisions.
 func TestAllocations(t *testing.T) {
 	s := newStore(t, redistest.Start(t), nil)
@@ -378,7 +394,7 @@ func TestAllocations(t *testing.T) {
 	for i := range 32 {
 		l.jobs = append(l.jobs, newJob(take, time.Now(), append(daily(t, strconv.Itoa(i)), charge(t, ratelimiter.Definition{Name: "all", Count: 9, Window: time.Second}, "all", 1))))
 	}
-	if n := testing.AllocsPerRun(100, func() { l.encode() }); n > 2 { // two arguments become interfaces
+	if n := testing.AllocsPerRun(100, func() { l.encode(); l.forget() }); n > 2 { // two arguments become interfaces
 		t.Errorf("%v allocations to encode 32 decisions", n)
 	}
 	j := l.jobs[0]

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
+	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
+	"github.com/durward-pdp/durward/ratelimiter/window"
 )
 
 const (
@@ -26,8 +28,9 @@ type Charge struct {
 	Key   Key
 	Cost  int64
 
-	// Seed is the TAT of a counter that a local store does not hold. Zero is a full bucket; a shared store ignores it.
-	Seed gcra.Instant
+	// Seed is the instant, in microseconds, as of which a counter that a local store does not hold has room for one unit.
+	// Zero is a counter that nothing was charged to; a shared store ignores it.
+	Seed int64
 }
 
 // Store keeps counters. All three methods treat their charges as one indivisible step, answer one Status for each
@@ -74,34 +77,59 @@ type Status struct {
 	Cost        int64
 	Room        bool          // had room for the cost; a shadow limit reports false and refuses nothing
 	Charged     bool          // the cost was charged
-	Never       bool          // the cost exceeds the burst and can never pass
+	Never       bool          // the cost exceeds the burst (the count, without one) and can never pass
 	Remaining   int64         // units that would pass now
 	More        time.Duration // until one unit more than Remaining passes; 0 when full
-	Full        time.Duration // until the bucket is full
+	Full        time.Duration // until nothing is left of what was charged
 	Retry       time.Duration // until this cost would pass; 0 if it would now
 	Degraded    bool          // not answered by the shared store
 	Unavailable bool          // room or no room by decree, not by count
 }
 
-// Reading is what a store found and did for one charge.
+// Reading is what a store found and did for one charge: one of TAT, Window and Log, by the algorithm, after the charge.
 type Reading struct {
-	Now     int64        // microseconds
-	TAT     gcra.Instant // after the charge
+	Now     int64           // microseconds
+	TAT     gcra.Instant    // of GCRA
+	Window  window.Counter  // of FixedWindow, SlidingWindow and Quota
+	Log     slidinglog.View // of SlidingLog, for the cost of the charge
 	Room    bool
 	Charged bool
 }
 
 // Status explains a store's reading.
-func (c *Charge) Status(r Reading) Status {
-	rate := c.Limit.rate
+func (c *Charge) Status(r *Reading) Status {
 	s := Status{Limit: c.Limit, Cost: c.Cost, Room: r.Room, Charged: r.Charged}
-	s.Remaining = rate.Remaining(r.TAT, r.Now)
-	s.Full = rate.Full(r.TAT, r.Now)
-	s.More, _ = rate.Wait(r.TAT, r.Now, s.Remaining+1) // none when full: nothing more can come
-	wait, can := rate.Wait(r.TAT, r.Now, c.Cost)
-	s.Retry, s.Never = wait, !can
+	switch c.Limit.def.Algorithm {
+	case GCRA:
+		rate := c.Limit.rate
+		s.Remaining = rate.Remaining(r.TAT, r.Now)
+		s.Full = rate.Full(r.TAT, r.Now)
+		s.More, _ = rate.Wait(r.TAT, r.Now, s.Remaining+1) // none when full: nothing more can come
+		if c.Cost > s.Remaining {
+			s.Retry, s.Never = orNever(rate.Wait(r.TAT, r.Now, c.Cost))
+		}
+	case FixedWindow, SlidingWindow, Quota:
+		rate := c.Limit.window
+		s.Remaining = rate.Remaining(r.Window, r.Now)
+		s.Full = rate.Full(r.Window, r.Now)
+		s.More, _ = rate.Wait(r.Window, r.Now, s.Remaining+1)
+		if c.Cost > s.Remaining {
+			s.Retry, s.Never = orNever(rate.Wait(r.Window, r.Now, c.Cost))
+		}
+	case SlidingLog:
+		rate := c.Limit.log
+		s.Remaining = rate.Remaining(r.Log)
+		s.Full = rate.Full(r.Log, r.Now)
+		s.More = rate.More(r.Log, r.Now)
+		if c.Cost > s.Remaining {
+			s.Retry, s.Never = orNever(rate.Wait(r.Log, r.Now, c.Cost))
+		}
+	}
 	return s
 }
+
+// orNever turns a wait and whether it ends into a wait and whether it never ends.
+func orNever(wait time.Duration, can bool) (time.Duration, bool) { return wait, !can }
 
 // Seconds rounds a duration up to whole seconds, as header fields want them.
 func Seconds(d time.Duration) int64 {

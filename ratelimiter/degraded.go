@@ -1,10 +1,6 @@
 package ratelimiter
 
-import (
-	"context"
-
-	"github.com/durward-pdp/durward/ratelimiter/gcra"
-)
+import "context"
 
 // degrade answers for a shared store that failed: each limit does what it says. An enforced Deny refuses the decision,
 // and then local shares are only looked at.
@@ -72,10 +68,7 @@ func (l *Limiter) failingSince() int64 {
 
 // share is a charge on this replica's part of a limit. What the shared counter held is not known, so a full local
 // bucket would be a free burst for everybody each time that the store fails: a counter not seen before has room for one
-// unit as of the moment at which the failure began, and fills from there.
+// unit as of the moment at which the failure began, and fills from there, a window as of its end.
 func (l *Limiter) share(c *Charge, since int64) Charge {
-	limit := c.Limit.share(l.replicas)
-	rate := limit.rate
-	ahead := rate.Span().Micros - rate.Step(1).Micros - 1
-	return Charge{Limit: limit, Key: c.Key, Cost: c.Cost, Seed: gcra.Instant{Micros: since + ahead}}
+	return Charge{Limit: c.Limit.share(l.replicas), Key: c.Key, Cost: c.Cost, Seed: since}
 }

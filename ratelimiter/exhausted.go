@@ -8,12 +8,14 @@ import (
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
 )
 
-// staleAfter bounds how long a refusal is remembered, and so how late a reset of the shared store is noticed.
+// staleAfter bounds how long a refusal is remembered, and so how late a reset of the shared store, or a changed limit that
+// rewrote the counter, is noticed.
 const staleAfter = time.Second
 
-// exhausted remembers, of the counters that left no room for another charge of the same cost, a lower bound of their
-// TAT by the local clock. Others can only charge the counter further, so whatever has no room by the bound has none in
-// the shared store; a cost that was not refused before is judged by the same bound.
+// exhausted remembers the counters that left no room for another charge of the same cost, by the local clock. Others can
+// only charge the counter further. GCRA keeps a lower bound of the TAT: whatever has no room by the bound has none in the
+// shared store, and a cost that was not refused before is judged by the same bound. For the other algorithms it keeps the
+// cost, and the instant until which that cost, and any that is as high, has no room even if nobody charges any more.
 type exhausted struct {
 	seed   maphash.Seed
 	shards [16]exhaustedShard
@@ -25,10 +27,15 @@ type exhaustedShard struct {
 	seen map[Key]debt
 }
 
-// debt is a bound of a TAT and the instant at which it is forgotten, both in microseconds.
+// debt is what is known of a counter. Instants are microseconds.
 type debt struct {
-	tat   int64
-	until int64
+	tat   int64 // a bound of the TAT; for other algorithms of the instant from which nothing counts
+	until int64 // when it is forgotten
+
+	// Of other algorithms than GCRA: the limit as it was, for another count knows nothing from this; the cost without room,
+	// until when it has none, and how many units would have passed.
+	limit              *Limit
+	cost, closed, left int64
 }
 
 func newExhausted(bound int) *exhausted {
@@ -89,9 +96,33 @@ func (l *Limiter) remember(charges []Charge, d *Decision, sent int64) {
 			continue
 		}
 		now := l.micros()
-		tat := sent + s.Full.Microseconds() - 1 // Full was rounded up
-		l.exhausted.put(charges[i].Key, debt{tat: tat, until: now + staleAfter.Microseconds()}, now)
+		kept := debt{tat: sent + s.Full.Microseconds() - 1, until: now + staleAfter.Microseconds()} // Full was rounded up
+		if s.Limit.def.Algorithm != GCRA {
+			kept.limit, kept.cost, kept.closed, kept.left = s.Limit, s.Cost, sent+s.Retry.Microseconds()-1, s.Remaining
+		}
+		l.exhausted.put(charges[i].Key, kept, now)
 	}
+}
+
+// refuses reports whether a counter surely has no room for the charge, and what a client is told then.
+func (d debt) refuses(c *Charge, now int64) (Status, bool) {
+	if c.Limit.def.Algorithm == GCRA {
+		tat, room := c.Limit.rate.Take(gcra.Instant{Micros: d.tat}, now, c.Cost)
+		if room {
+			return Status{}, false
+		}
+		return c.Status(&Reading{Now: now, TAT: tat}), true
+	}
+	if c.Cost < d.cost || now >= d.closed || d.limit == nil || d.limit.def != c.Limit.def {
+		return Status{}, false
+	}
+	wait := time.Duration(d.closed-now) * time.Microsecond
+	s := Status{Limit: c.Limit, Cost: c.Cost, Remaining: d.left, More: wait, Retry: wait}
+	s.Full = max(wait, time.Duration(d.tat-now)*time.Microsecond)
+	if c.Cost > c.Limit.def.Count {
+		s.Never, s.Retry = true, 0
+	}
+	return s, true
 }
 
 // recall decides from memory: it refuses if an enforced limit has no room by its bound.
@@ -107,12 +138,10 @@ func (l *Limiter) recall(charges []Charge) Decision {
 		if !ok {
 			continue
 		}
-		tat, room := c.Limit.rate.Take(gcra.Instant{Micros: seen.tat}, now, c.Cost)
-		if room {
-			continue
+		if s, refused := seen.refuses(c, now); refused {
+			d.Allowed = false
+			d.Limits = append(d.Limits, s)
 		}
-		d.Allowed = false
-		d.Limits = append(d.Limits, c.Status(Reading{Now: now, TAT: tat}))
 	}
 	return d
 }
@@ -130,7 +159,7 @@ func (l *Limiter) countsRefusal(charges []Charge) bool {
 		if !ok {
 			return true
 		}
-		if _, room := c.Limit.rate.Take(gcra.Instant{Micros: seen.tat}, now, c.Cost); room {
+		if _, refused := seen.refuses(c, now); !refused {
 			return true
 		}
 	}

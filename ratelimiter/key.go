@@ -37,6 +37,15 @@ func NewKeySpace(scope, service, limit string) KeySpace {
 	return KeySpace{prefix: string(append(prefix, bounded(definition)...))}
 }
 
+// For returns the keys of the limit when it counts by an algorithm: what one has kept means nothing to another, so no two
+// share a key. Those of GCRA are the plain ones. No value begins with the '+' that marks the word.
+func (s KeySpace) For(a Algorithm) KeySpace {
+	if a == GCRA {
+		return s
+	}
+	return KeySpace{prefix: s.prefix + "+" + a.String()}
+}
+
 // Key returns the counter of the given values, which are told apart by their order and number.
 func (s KeySpace) Key(values ...Value) Key {
 	length := 0

@@ -100,8 +100,9 @@ func FuzzKey(f *testing.F) {
 		if missing&0x80 != 0 {
 			y = y[:1]
 		}
-		one, two := ratelimiter.NewKeySpace(s1, v1, l1).Key(x...), ratelimiter.NewKeySpace(s2, v2, l2).Key(y...)
-		same := s1 == s2 && v1 == v2 && l1 == l2 && slices.Equal(x, y)
+		first, second := ratelimiter.Algorithm(missing>>4&3), ratelimiter.Algorithm(missing>>5&3)
+		one, two := ratelimiter.NewKeySpace(s1, v1, l1).For(first).Key(x...), ratelimiter.NewKeySpace(s2, v2, l2).For(second).Key(y...)
+		same := s1 == s2 && v1 == v2 && l1 == l2 && slices.Equal(x, y) && first == second
 		if (one == two) != same {
 			t.Fatalf("%q %q: equal keys %v, equal lists %v", one, two, one == two, same)
 		}
@@ -122,6 +123,16 @@ func hashTag(t *testing.T, k ratelimiter.Key) string {
 		t.Fatalf("no hash tag in %q", k)
 	}
 	return tag
+}
+
+func TestKeysOfAlgorithms(t *testing.T) {
+	space := ratelimiter.NewKeySpace("acme", "orders", "per-subject")
+	if a, b := space.For(ratelimiter.GCRA).Key(values("x")...), space.Key(values("x")...); a != b {
+		t.Errorf("gcra: %q, not %q", a, b)
+	}
+	if got := space.For(ratelimiter.SlidingLog).Key(values("x")...); got != "rl:{acme}:6:orders11:per-subject+sliding_log1:x" {
+		t.Errorf("got %q", got)
+	}
 }
 
 func TestKeyAllocations(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
+	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
+	"github.com/durward-pdp/durward/ratelimiter/window"
 )
 
 // MaxWindow bounds the window of a limit.
@@ -15,6 +17,23 @@ const maxName = 128
 
 // ErrLimit is wrapped by every error of NewLimit.
 var ErrLimit = errors.New("invalid limit")
+
+// Algorithm says how a limit counts.
+type Algorithm uint8
+
+// The algorithms. The zero value is GCRA. A store that does not know a limit's algorithm fails.
+const (
+	GCRA          Algorithm = iota // a bucket of Burst units that fills at the rate: Limit.Rate
+	FixedWindow                    // Count units in each window, counted from 1970: Limit.Window
+	SlidingWindow                  // the same, with the window before weighed in: Limit.Window
+	SlidingLog                     // at most Count, up to 1,000, in any window: Limit.Log
+	Quota                          // Count units in each window of a calendar: Limit.Window
+)
+
+// String returns the word of the bundle format.
+func (a Algorithm) String() string {
+	return word(int(a), "gcra", "fixed_window", "sliding_window", "sliding_log", "quota")
+}
 
 // Counting says which decisions a limit counts.
 type Counting uint8
@@ -51,26 +70,28 @@ func word(i int, words ...string) string {
 
 // Definition is what an author writes about one limit.
 type Definition struct {
-	Name     string        // names the policy in headers, records and keys: 1 to 128 bytes
-	Count    int64         // units per Window
-	Window   time.Duration // whole microseconds, up to MaxWindow
-	Burst    int64         // units that pass at once; 0 means Count
-	Shadow   bool          // charged and reported, never refuses
-	OnError  OnError
-	Counting Counting
+	Name      string        // names the policy in headers, records and keys: 1 to 128 bytes
+	Count     int64         // units per Window
+	Window    time.Duration // whole microseconds, up to MaxWindow; 0 for Quota
+	Burst     int64         // units that pass at once; 0 means Count, and only GCRA takes another
+	Shadow    bool          // charged and reported, never refuses
+	OnError   OnError
+	Counting  Counting
+	Algorithm Algorithm
+	Calendar  window.Calendar // the windows of Quota
 }
 
 // Limit is a compiled Definition, immutable and safe for concurrent use.
 type Limit struct {
-	def  Definition
-	rate gcra.Rate
+	def Definition
+	// One of these, by the algorithm.
+	rate   gcra.Rate
+	window window.Rate
+	log    slidinglog.Rate
 }
 
 // NewLimit checks and compiles a definition.
 func NewLimit(d Definition) (*Limit, error) {
-	if d.Burst == 0 {
-		d.Burst = d.Count
-	}
 	switch {
 	case d.Name == "" || len(d.Name) > maxName:
 		return nil, fmt.Errorf("%w: a name has 1 to %d bytes", ErrLimit, maxName)
@@ -80,35 +101,78 @@ func NewLimit(d Definition) (*Limit, error) {
 		return nil, fmt.Errorf("%w %q: unknown value %d for what to do on error", ErrLimit, d.Name, d.OnError)
 	case d.Counting > CountAll:
 		return nil, fmt.Errorf("%w %q: unknown value %d for what to count", ErrLimit, d.Name, d.Counting)
+	case d.Algorithm > Quota:
+		return nil, fmt.Errorf("%w %q: unknown algorithm %d", ErrLimit, d.Name, d.Algorithm)
+	case d.Algorithm != GCRA && d.Burst != 0:
+		return nil, fmt.Errorf("%w %q: only gcra has a burst; with %v all %d units of a window may pass at once", ErrLimit, d.Name, d.Algorithm, d.Count)
+	case d.Algorithm == Quota && d.Window != 0, d.Algorithm != Quota && d.Calendar != window.None:
+		return nil, fmt.Errorf("%w %q: a quota, and nothing else, takes a calendar in place of a window", ErrLimit, d.Name)
 	}
-	rate, err := gcra.New(d.Count, d.Window, d.Burst)
+	if d.Burst == 0 {
+		d.Burst = d.Count
+	}
+	if d.Algorithm == Quota {
+		d.Window = d.Calendar.Longest()
+	}
+	l, err := compile(d)
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrLimit, d.Name, err)
 	}
-	return &Limit{def: d, rate: rate}, nil
+	return l, nil
 }
 
-// Definition returns what the limit was made of, with the burst filled in.
+func compile(d Definition) (l *Limit, err error) {
+	l = &Limit{def: d}
+	switch d.Algorithm {
+	case GCRA:
+		l.rate, err = gcra.New(d.Count, d.Window, d.Burst)
+	case FixedWindow:
+		l.window, err = window.NewFixed(d.Count, d.Window)
+	case SlidingWindow:
+		l.window, err = window.NewSliding(d.Count, d.Window)
+	case SlidingLog:
+		l.log, err = slidinglog.New(d.Count, d.Window)
+	case Quota:
+		l.window, err = window.NewQuota(d.Count, d.Calendar)
+	}
+	return l, err
+}
+
+// Definition returns what the limit was made of, with the burst and the longest window of a quota filled in.
 func (l *Limit) Definition() Definition { return l.def }
 
-// Rate returns the limit's arithmetic, for stores.
+// Algorithm returns which of Rate, Window and Log is the limit's arithmetic, for stores.
+func (l *Limit) Algorithm() Algorithm { return l.def.Algorithm }
+
+// Rate returns the arithmetic of GCRA.
 func (l *Limit) Rate() gcra.Rate { return l.rate }
 
-// share is the part of the limit that one of several replicas may give out alone: the same count in a window that is
-// longer by their number, which divides the rate exactly. A burst is at least one unit.
+// Window returns the arithmetic of FixedWindow, SlidingWindow and Quota.
+func (l *Limit) Window() window.Rate { return l.window }
+
+// Log returns the arithmetic of SlidingLog.
+func (l *Limit) Log() slidinglog.Rate { return l.log }
+
+// share is the part of the limit that one of several replicas may give out alone. GCRA: the same count in a window that is
+// longer by their number, which divides the rate exactly, and a burst of at least one unit. Others: their part of the
+// count, at least one, in the same windows.
 func (l *Limit) share(replicas int) *Limit {
 	if replicas <= 1 {
 		return l
 	}
 	d := l.def
 	d.Burst = max(1, d.Burst/int64(replicas))
-	d.Window = gcra.MaxWindow
-	if int64(replicas) < int64(gcra.MaxWindow/l.def.Window) {
-		d.Window = l.def.Window * time.Duration(replicas)
+	if d.Algorithm != GCRA {
+		d.Count = d.Burst
+	} else {
+		d.Window = gcra.MaxWindow
+		if int64(replicas) < int64(gcra.MaxWindow/l.def.Window) {
+			d.Window = l.def.Window * time.Duration(replicas)
+		}
 	}
-	rate, err := gcra.New(d.Count, d.Window, d.Burst)
-	if err != nil { // cannot happen for a compiled limit; the zero rate admits nothing
-		rate = gcra.Rate{}
+	part, err := compile(d)
+	if err != nil { // cannot happen for a compiled limit; the zero rates admit nothing
+		return &Limit{def: d}
 	}
-	return &Limit{def: d, rate: rate}
+	return part
 }

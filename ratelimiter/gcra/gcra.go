@@ -164,6 +164,11 @@ func (r Rate) Full(tat Instant, now int64) time.Duration {
 	return r.ceil(r.sub(r.Bound(tat, now), Instant{Micros: now}))
 }
 
+// Seeded returns a TAT that has room for one unit as of since, and fills from there.
+func (r Rate) Seeded(since int64) Instant {
+	return Instant{Micros: since + r.span.Micros - r.Step(1).Micros - 1}
+}
+
 // Shift returns the instant moved by d, which is rounded down to a microsecond.
 func (i Instant) Shift(d time.Duration) Instant {
 	i.Micros = clamp(i.Micros+clamp(d.Microseconds(), -maxNow, maxNow), 0, 2*maxNow)

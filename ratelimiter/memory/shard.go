@@ -4,19 +4,30 @@ import (
 	"sync"
 
 	"github.com/durward-pdp/durward/ratelimiter"
-	"github.com/durward-pdp/durward/ratelimiter/gcra"
+	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
 )
 
 const (
 	chunkSize  = 256 // slots are allocated in chunks: growing never copies under the lock
 	sweepSteps = 4   // slots looked at per new counter: expired ones go faster than new ones come
 	sample     = 8   // slots compared to choose which counter to forget
+	unitsAKey  = 25  // units of logs that take the memory of one more counter
 )
+
+// value is what is kept of one counter, in the shape of the limit's algorithm.
+type value struct {
+	// until is the instant in microseconds at which the counter means nothing any more: the TAT without its part, the end of
+	// a window, or a window after the last unit of a log.
+	until int64
+	// more is the part of the TAT; or the units of the window, and above 32 bits those of the window before.
+	more int64
+}
 
 // slot holds one counter; an empty key marks a free slot.
 type slot struct {
-	key ratelimiter.Key
-	tat gcra.Instant
+	key   ratelimiter.Key
+	value value
+	log   *slidinglog.Log // of a sliding log; then value.more is its size as the shard has counted it
 }
 
 // shard is a part of the counters under one lock: an index into chunks of slots, over which a hand moves.
@@ -26,6 +37,7 @@ type shard struct {
 	chunks  []*[chunkSize]slot
 	free    []int
 	used    int // slots handed out at least once
+	units   int // that logs have memory for
 	bound   int
 	hand    int
 	evicted uint64
@@ -38,23 +50,48 @@ func (s *shard) init(bound int) {
 
 func (s *shard) at(i int) *slot { return &s.chunks[i/chunkSize][i%chunkSize] }
 
-func (s *shard) get(key ratelimiter.Key) (gcra.Instant, bool) {
+func (s *shard) get(key ratelimiter.Key) (value, bool) {
 	i, ok := s.index[key]
 	if !ok {
-		return gcra.Instant{}, false
+		return value{}, false
 	}
-	return s.at(i).tat, true
+	return s.at(i).value, true
 }
 
-func (s *shard) put(key ratelimiter.Key, tat gcra.Instant, now int64) {
+// log returns the sliding log of a key, nil if it has none.
+func (s *shard) log(key ratelimiter.Key) *slidinglog.Log {
+	i, ok := s.index[key]
+	if !ok {
+		return nil
+	}
+	return s.at(i).log
+}
+
+func (s *shard) put(key ratelimiter.Key, v value, now int64) {
+	s.at(s.slot(key, now)).value = v
+}
+
+// slot returns the slot of a key, an empty one if it has none yet.
+func (s *shard) slot(key ratelimiter.Key, now int64) int {
 	if i, ok := s.index[key]; ok {
-		s.at(i).tat = tat
-		return
+		return i
 	}
 	s.sweep(now)
 	i := s.room()
-	*s.at(i) = slot{key: key, tat: tat}
+	*s.at(i) = slot{key: key}
 	s.index[key] = i
+	return i
+}
+
+// putLog keeps a log, which may have grown, and forgets others while logs take more memory than the bound leaves.
+func (s *shard) putLog(key ratelimiter.Key, log *slidinglog.Log, until, now int64) {
+	i := s.slot(key, now)
+	e := s.at(i)
+	s.units += log.Size() - int(e.value.more)
+	e.log, e.value = log, value{until: until, more: int64(log.Size())}
+	for len(s.index) > 1 && len(s.index)+s.units/unitsAKey > s.bound {
+		s.evict(i)
+	}
 }
 
 // sweep moves the hand on and frees the counters under it that have expired: those whose bucket is full, which is what
@@ -62,7 +99,7 @@ func (s *shard) put(key ratelimiter.Key, tat gcra.Instant, now int64) {
 func (s *shard) sweep(now int64) {
 	for range min(sweepSteps, s.used) {
 		s.hand = (s.hand + 1) % s.used
-		if e := s.at(s.hand); e.key != "" && e.tat.Micros < now {
+		if e := s.at(s.hand); e.key != "" && e.value.until < now {
 			s.drop(s.hand)
 		}
 	}
@@ -70,6 +107,9 @@ func (s *shard) sweep(now int64) {
 
 func (s *shard) drop(i int) {
 	e := s.at(i)
+	if e.log != nil {
+		s.units -= int(e.value.more)
+	}
 	delete(s.index, e.key)
 	*e = slot{}
 	s.free = append(s.free, i)
@@ -78,8 +118,8 @@ func (s *shard) drop(i int) {
 // room returns a free slot. At the bound it forgets, of a few counters after the hand, the one that expires soonest:
 // the one that is worth least to who wants it forgotten.
 func (s *shard) room() int {
-	if len(s.free) == 0 && s.used >= s.bound {
-		s.evict()
+	if len(s.index)+s.units/unitsAKey >= s.bound && len(s.index) > 0 {
+		s.evict(-1)
 	}
 	if n := len(s.free); n > 0 {
 		i := s.free[n-1]
@@ -93,15 +133,23 @@ func (s *shard) room() int {
 	return s.used - 1
 }
 
-// evict is called with every slot in use.
-func (s *shard) evict() {
-	victim := -1
-	for range min(sample, s.used) {
+// evict forgets one counter, and not the one in the slot spared. Most slots are in use when it is called: there are more
+// counters, or logs so large that few fit, than the bound allows.
+func (s *shard) evict(spared int) {
+	victim, seen := -1, 0
+	for looked := 0; looked < s.used && seen < sample; looked++ {
 		s.hand = (s.hand + 1) % s.used
-		if victim < 0 || s.at(s.hand).tat.Micros < s.at(victim).tat.Micros {
+		e := s.at(s.hand)
+		if e.key == "" || s.hand == spared {
+			continue
+		}
+		seen++
+		if victim < 0 || e.value.until < s.at(victim).value.until {
 			victim = s.hand
 		}
 	}
-	s.drop(victim)
-	s.evicted++
+	if victim >= 0 {
+		s.drop(victim)
+		s.evicted++
+	}
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/durward-pdp/durward/ratelimiter"
-	"github.com/durward-pdp/durward/ratelimiter/gcra"
 )
 
 const (
@@ -25,8 +24,9 @@ const (
 type Options struct {
 	// Now is the clock; it is mandatory.
 	Now func() time.Time
-	// MaxKeys bounds the counters kept; 0 means 1,048,576 (about 200 bytes each with a key of 80). Beyond it a counter
-	// that would have expired soonest among a few is forgotten, which gives its key a full bucket again.
+	// MaxKeys bounds the counters kept; 0 means 1,048,576 (about 200 bytes each with a key of 80). 25 units in sliding logs
+	// count as one more. Beyond it a counter that would have expired soonest among a few is forgotten, which gives its key
+	// a full bucket again.
 	MaxKeys int
 }
 
@@ -98,9 +98,9 @@ const (
 
 // pending is one charge between reading and writing.
 type pending struct {
+	found value // of the counter, after the charge if it was charged
+	next  value // when charged
 	shard int
-	tat   gcra.Instant // as found
-	next  gcra.Instant // when charged
 	room  bool
 }
 
@@ -124,35 +124,43 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 		d.Allowed = s.look(&charges[i], &work[i], now, op) && d.Allowed
 	}
 	for i := range charges {
-		if charged(&charges[i], &work[i], op, d.Allowed) {
+		d.Limits[i].Charged = charged(&charges[i], &work[i], op, d.Allowed)
+		switch {
+		case charges[i].Limit.Algorithm() == ratelimiter.SlidingLog: // read here, for others may write to it later
+			d.Limits[i] = s.finishLog(&charges[i], &work[i], now, d.Limits[i].Charged)
+		case d.Limits[i].Charged:
 			s.shards[work[i].shard].put(charges[i].Key, work[i].next, now)
-			work[i].tat = work[i].next
-			d.Limits[i].Charged = true
+			work[i].found = work[i].next
 		}
 	}
 	s.unlock(locks)
 
 	for i := range charges {
-		r := ratelimiter.Reading{Now: now, TAT: work[i].tat, Room: work[i].room, Charged: d.Limits[i].Charged}
-		d.Limits[i] = charges[i].Status(r)
+		r := ratelimiter.Reading{Now: now, Room: work[i].room, Charged: d.Limits[i].Charged}
+		switch charges[i].Limit.Algorithm() {
+		case ratelimiter.GCRA:
+			r.TAT = work[i].found.instant()
+		case ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.Quota:
+			r.Window = work[i].found.counter()
+		case ratelimiter.SlidingLog:
+			continue
+		}
+		d.Limits[i] = charges[i].Status(&r)
 	}
 	return d, nil
 }
 
 // look reads one counter and reports whether it lets the decision pass.
 func (s *Store) look(c *ratelimiter.Charge, w *pending, now int64, op operation) bool {
-	rate := c.Limit.Rate()
-	tat, found := s.shards[w.shard].get(c.Key)
-	if !found {
-		tat = c.Seed
+	switch c.Limit.Algorithm() {
+	case ratelimiter.GCRA:
+		s.lookBucket(c, w, now, op)
+	case ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.Quota:
+		s.lookWindow(c, w, now, op)
+	case ratelimiter.SlidingLog:
+		s.lookLog(c, w, now)
 	}
-	w.tat = rate.Bound(tat, now)
-	w.next, w.room = rate.Take(w.tat, now, c.Cost)
-	if op == settle {
-		w.next = rate.Charge(w.tat, now, c.Cost)
-		return true
-	}
-	return w.room || c.Limit.Definition().Shadow
+	return w.room || op == settle || c.Limit.Definition().Shadow
 }
 
 // charged is the rule of ratelimiter.Store for one charge.

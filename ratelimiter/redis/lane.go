@@ -183,7 +183,7 @@ func decide(j *job) ratelimiter.Decision {
 	for i := range j.charges {
 		c, r := &j.charges[i], j.reply[replyPerCharge*i:]
 		room := r[0]&replyRoom != 0
-		d.Limits[i] = c.Status(ratelimiter.Reading{
+		d.Limits[i] = c.Status(&ratelimiter.Reading{
 			Now:     j.now,
 			TAT:     gcra.Instant{Micros: r[1], Part: r[2]},
 			Room:    room,

@@ -116,6 +116,9 @@ func (s *Store) call(ctx context.Context, op operation, charges []ratelimiter.Ch
 	if len(charges) == 0 {
 		return ratelimiter.Decision{Allowed: true}, nil
 	}
+	if err := onlyGCRA(charges); err != nil {
+		return ratelimiter.Decision{}, err
+	}
 	d, err := s.ask(ctx, op, charges)
 	if err != nil {
 		return ratelimiter.Decision{}, fmt.Errorf("%s %d limits in Redis at %s: %w", op, len(charges), s.Address(), err)
@@ -136,4 +139,14 @@ func (s *Store) ask(ctx context.Context, op operation, charges []ratelimiter.Cha
 		return ratelimiter.Decision{}, err
 	}
 	return s.queue.ask(ctx, op, charges, start)
+}
+
+// onlyGCRA refuses what the script does not know: nothing is counted in another way than its limit says.
+func onlyGCRA(charges []ratelimiter.Charge) error {
+	for i := range charges {
+		if a := charges[i].Limit.Algorithm(); a != ratelimiter.GCRA {
+			return fmt.Errorf("%w: limit %q counts by %v, and limits in Redis by gcra only", ratelimiter.ErrCharges, charges[i].Limit.Definition().Name, a)
+		}
+	}
+	return nil
 }

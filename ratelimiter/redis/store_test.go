@@ -316,6 +316,21 @@ func TestForeignValuesAreNotFatal(t *testing.T) {
 	}
 }
 
+// Nothing is silently counted by GCRA, and the breaker does not take it for a failure of Redis.
+func TestOtherAlgorithmsAreRefused(t *testing.T) {
+	s := newRedis(t, redistest.Start(t).URL(), nil)
+	c := charge(limit(t, ratelimiter.Definition{Count: 5, Window: time.Hour}), "k", 1)
+	other := charge(limit(t, ratelimiter.Definition{Count: 5, Window: time.Hour, Algorithm: ratelimiter.SlidingLog}), "l", 1)
+	for range 50 {
+		if d, err := s.Take(context.Background(), []ratelimiter.Charge{c, other}); !errors.Is(err, ratelimiter.ErrCharges) || d.Allowed {
+			t.Fatalf("%+v, %v", d, err)
+		}
+	}
+	if d := must(t)(s.Take(context.Background(), []ratelimiter.Charge{c})); d.Limits[0].Remaining != 4 {
+		t.Fatalf("%d left", d.Limits[0].Remaining)
+	}
+}
+
 func TestScriptIsLoadedAgain(t *testing.T) {
 	ctx := context.Background()
 	server := redistest.Start(t)

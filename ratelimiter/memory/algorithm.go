@@ -1,0 +1,83 @@
+package memory
+
+import (
+	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/gcra"
+	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
+	"github.com/durward-pdp/durward/ratelimiter/window"
+)
+
+// countBits is where a value keeps the units of the window before; counts need 30 bits.
+const countBits = 32
+
+func ofInstant(i gcra.Instant) value { return value{until: i.Micros, more: i.Part} }
+
+func (v value) instant() gcra.Instant { return gcra.Instant{Micros: v.until, Part: v.more} }
+
+func ofCounter(c window.Counter) value {
+	return value{until: c.Until, more: c.Before<<countBits | c.Used}
+}
+
+func (v value) counter() window.Counter {
+	return window.Counter{Until: v.until, Used: v.more & (1<<countBits - 1), Before: v.more >> countBits}
+}
+
+// lookBucket finds a bucket of GCRA and what a charge would make of it.
+func (s *Store) lookBucket(c *ratelimiter.Charge, w *pending, now int64, op operation) {
+	rate := c.Limit.Rate()
+	v, found := s.shards[w.shard].get(c.Key)
+	tat := v.instant()
+	if !found && c.Seed != 0 {
+		tat = rate.Seeded(c.Seed)
+	}
+	tat = rate.Bound(tat, now)
+	next, room := rate.Take(tat, now, c.Cost)
+	if op == settle && !room {
+		next = rate.Charge(tat, now, c.Cost)
+	}
+	w.found, w.next, w.room = ofInstant(tat), ofInstant(next), room
+}
+
+// lookWindow is lookBucket for counters of windows.
+func (s *Store) lookWindow(c *ratelimiter.Charge, w *pending, now int64, op operation) {
+	rate := c.Limit.Window()
+	v, found := s.shards[w.shard].get(c.Key)
+	counter := v.counter()
+	if !found && c.Seed != 0 {
+		counter = rate.Seeded(c.Seed)
+	}
+	counter = rate.Bound(counter, now)
+	next, room := rate.Take(counter, now, c.Cost)
+	if op == settle && !room {
+		next = rate.Charge(counter, now, c.Cost)
+	}
+	w.found, w.next, w.room = ofCounter(counter), ofCounter(next), room
+}
+
+// log returns the log of a charge. A new one belongs to nobody until it is put.
+func (s *Store) log(c *ratelimiter.Charge, shard int) *slidinglog.Log {
+	log := s.shards[shard].log(c.Key)
+	if log == nil && c.Seed != 0 {
+		log = c.Limit.Log().Seeded(c.Seed)
+	}
+	return log
+}
+
+// lookLog only looks: a log is charged in its place.
+func (s *Store) lookLog(c *ratelimiter.Charge, w *pending, now int64) {
+	rate := c.Limit.Log()
+	w.room = rate.Room(rate.View(s.log(c, w.shard), now, c.Cost), c.Cost)
+}
+
+// finishLog charges a log, if it is to be charged, and explains it.
+func (s *Store) finishLog(c *ratelimiter.Charge, w *pending, now int64, charged bool) ratelimiter.Status {
+	rate, log := c.Limit.Log(), s.log(c, w.shard)
+	if charged {
+		if log == nil {
+			log = &slidinglog.Log{}
+		}
+		rate.Charge(log, now, c.Cost) // all of it where it had room
+		s.shards[w.shard].putLog(c.Key, log, log.Last()+rate.Window(), now)
+	}
+	return c.Status(&ratelimiter.Reading{Now: now, Log: rate.View(log, now, c.Cost), Room: w.room, Charged: charged})
+}

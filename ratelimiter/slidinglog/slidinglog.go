@@ -141,19 +141,21 @@ func (r Rate) Take(l *Log, now, cost int64) bool {
 	if cost <= 0 {
 		return true
 	}
-	now = clamp(now, 0, maxNow)
-	from, to := l.counted(now, r.window)
-	if cost > r.count-int64(to-from) {
+	if !r.Room(r.View(l, now, cost), cost) {
 		return false
 	}
-	l.keep(from, to)
-	l.add(max(now, l.Last()), int(cost), int(r.count))
+	r.Charge(l, now, cost)
 	return true
 }
 
-// Charge charges cost at now, or as much of it as has room.
+// Charge charges cost at now, or as much of it as has room, and drops what counts no more.
 func (r Rate) Charge(l *Log, now, cost int64) {
-	r.Take(l, now, min(cost, r.Remaining(r.View(l, now, cost))))
+	now = clamp(now, 0, maxNow)
+	from, to := l.counted(now, r.window)
+	l.keep(from, to)
+	if units := min(cost, r.count-int64(l.n)); units > 0 {
+		l.add(max(now, l.Last()), int(units), int(r.count))
+	}
 }
 
 // Remaining returns how many units would pass.

@@ -160,3 +160,63 @@ func TestLogsAreBounded(t *testing.T) {
 		t.Errorf("%d keys after all logs have expired", keys)
 	}
 }
+
+// Logs that grow make room by others, and never by the one that is charged, even if it expires first.
+func TestGrowingLogsAreBounded(t *testing.T) {
+	const units = 1000
+	s, clock := newStore(t, 200)
+	l := compiled(t, ratelimiter.Definition{Name: "log", Count: units, Window: 24 * time.Hour, Algorithm: ratelimiter.SlidingLog})
+	for range units {
+		for key := range 20 {
+			take(t, s, l, fmt.Sprint("log-", key), 1)
+		}
+		clock.at = clock.at.Add(time.Millisecond)
+	}
+	if keys, _ := s.Stats(); keys > 20 {
+		t.Errorf("%d keys with up to %d units each, where 5,000 units fit", keys, units)
+	}
+	var left int64
+	for key := range 20 {
+		d, err := s.Peek(t.Context(), []ratelimiter.Charge{{Limit: l, Key: ratelimiter.Key(fmt.Sprint("log-", key)), Cost: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left += units - d.Limits[0].Remaining
+	}
+	if left > 5000 {
+		t.Errorf("%d units are kept, where 5,000 fit", left)
+	}
+
+	small, _ := newStore(t, 50)
+	soon := compiled(t, ratelimiter.Definition{Name: "soon", Count: units, Window: time.Hour, Algorithm: ratelimiter.SlidingLog})
+	take(t, small, l, "late", units/2)
+	take(t, small, soon, "soon", units/2)
+	take(t, small, soon, "soon", units/2)
+	if d := take(t, small, soon, "soon", 1); d.Allowed {
+		t.Error("a log was forgotten for its own sake")
+	}
+}
+
+// A counter stays until it means nothing: new ones sweep away only those that have expired.
+func TestOnlyTheExpiredGo(t *testing.T) {
+	for a := range ratelimiter.Quota {
+		s, clock := newStore(t, 0)
+		clock.at = clock.at.Truncate(time.Hour)
+		l := compiled(t, ratelimiter.Definition{Name: "kept", Count: 10, Window: time.Hour, Algorithm: a})
+		take(t, s, l, "kept", 10)
+		clock.at = clock.at.Add(time.Minute)
+		for i := range 1000 {
+			take(t, s, l, fmt.Sprint(i), 1)
+		}
+		if d := take(t, s, l, "kept", 1); d.Allowed {
+			t.Errorf("%v: swept away after a minute of an hour", a)
+		}
+		clock.at = clock.at.Add(2 * time.Hour)
+		for i := range 1000 {
+			take(t, s, l, fmt.Sprint("later-", i), 1)
+		}
+		if keys, _ := s.Stats(); keys > 1000 {
+			t.Errorf("%v: %d keys, the old ones have expired", a, keys)
+		}
+	}
+}

@@ -68,7 +68,9 @@ func (s *shard) log(key ratelimiter.Key) *slidinglog.Log {
 }
 
 func (s *shard) put(key ratelimiter.Key, v value, now int64) {
-	s.at(s.slot(key, now)).value = v
+	e := s.at(s.slot(key, now))
+	s.forgetLog(e)
+	e.value = v
 }
 
 // slot returns the slot of a key, an empty one if it has none yet.
@@ -87,7 +89,8 @@ func (s *shard) slot(key ratelimiter.Key, now int64) int {
 func (s *shard) putLog(key ratelimiter.Key, log *slidinglog.Log, until, now int64) {
 	i := s.slot(key, now)
 	e := s.at(i)
-	s.units += log.Size() - int(e.value.more)
+	s.forgetLog(e)
+	s.units += log.Size()
 	e.log, e.value = log, value{until: until, more: int64(log.Size())}
 	for len(s.index) > 1 && len(s.index)+s.units/unitsAKey > s.bound {
 		s.evict(i)
@@ -107,12 +110,18 @@ func (s *shard) sweep(now int64) {
 
 func (s *shard) drop(i int) {
 	e := s.at(i)
-	if e.log != nil {
-		s.units -= int(e.value.more)
-	}
+	s.forgetLog(e)
 	delete(s.index, e.key)
 	*e = slot{}
 	s.free = append(s.free, i)
+}
+
+// forgetLog takes the log, if there is one, out of the slot and of the count.
+func (s *shard) forgetLog(e *slot) {
+	if e.log != nil {
+		s.units -= int(e.value.more)
+		e.log = nil
+	}
 }
 
 // room returns a free slot. At the bound it forgets, of a few counters after the hand, the one that expires soonest:

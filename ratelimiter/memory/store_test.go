@@ -74,6 +74,31 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// What clients are told, for 6 units used of 10 in a minute that is 20 s old, and a cost of 5 that is refused.
+func TestStatusOfAnyAlgorithm(t *testing.T) {
+	for a, want := range map[ratelimiter.Algorithm][3]time.Duration{ // until one more, until this cost, until full
+		ratelimiter.FixedWindow:   {40 * time.Second, 40 * time.Second, 40 * time.Second},
+		ratelimiter.SlidingWindow: {50 * time.Second, 50 * time.Second, 100 * time.Second}, // 10 s into the next minute 6 weigh 5
+		ratelimiter.SlidingLog:    {59 * time.Second, 59 * time.Second, time.Minute},
+		ratelimiter.Quota:         {35200 * time.Second, 35200 * time.Second, 35200 * time.Second},
+	} {
+		s, c := newStore(t, 0)
+		d := ratelimiter.Definition{Name: "test", Count: 10, Window: time.Minute, Algorithm: a}
+		if a == ratelimiter.Quota {
+			d.Window, d.Calendar = 0, window.Day
+		}
+		l := compiled(t, d)
+		c.at = c.at.Add(-time.Second)
+		take(t, s, l, "k", 1)
+		c.at = c.at.Add(time.Second)
+		take(t, s, l, "k", 5)
+		got := take(t, s, l, "k", 5).Limits[0]
+		if got.Room || got.Charged || got.Remaining != 4 || got.More != want[0] || got.Retry != want[1] || got.Full != want[2] {
+			t.Errorf("%v: %+v", a, got)
+		}
+	}
+}
+
 func TestBound(t *testing.T) {
 	for _, bound := range []int{1, 7, 100, 5000} {
 		s, c := newStore(t, bound)
@@ -149,20 +174,24 @@ func TestSeedOfAnyAlgorithm(t *testing.T) {
 	}
 }
 
-// Decisions over the same shards in different orders neither lock each other out nor race.
+// Decisions over the same shards in different orders neither lock each other out nor race, even where algorithms share a
+// key, which no key space does.
 func TestDeadlocksAndRaces(t *testing.T) {
 	s, err := memory.New(memory.Options{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := perMinute(t, 1_000_000, 1_000_000)
+	limits := []*ratelimiter.Limit{perMinute(t, 1_000_000, 1_000_000)}
+	for a := ratelimiter.FixedWindow; a < ratelimiter.Quota; a++ {
+		limits = append(limits, compiled(t, ratelimiter.Definition{Name: "test", Count: 1000, Window: time.Millisecond, Algorithm: a}))
+	}
 	var wg sync.WaitGroup
 	for g := range 16 {
 		wg.Go(func() {
 			for i := range 500 {
 				var charges []ratelimiter.Charge
 				for j := range 8 {
-					charges = append(charges, ratelimiter.Charge{Limit: l, Key: ratelimiter.Key(fmt.Sprint((g*i + j*7) % 40 * (j + 1) * 1000 * (j + 1))), Cost: 1})
+					charges = append(charges, ratelimiter.Charge{Limit: limits[j%4], Key: ratelimiter.Key(fmt.Sprint((g*i + j*7) % 40 * (j + 1) * 1000 * (j + 1))), Cost: 1})
 				}
 				if ratelimiter.Check(charges) != nil {
 					charges = charges[:1]

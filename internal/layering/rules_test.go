@@ -131,6 +131,7 @@ var mustFuzz = []string{
 	"pdp/stage/policy/pattern", // key patterns, expressions, globs, networks
 	"pdp/adapter/extauthz",     // what a gateway sends
 	"ratelimiter",              // keys, which must be injective
+	"ratelimiter/descriptor",   // wildcards, and keys of descriptors
 }
 
 var parserPrefixes = []string{"Parse", "Decode", "Unmarshal", "Canonical"}

@@ -1,0 +1,174 @@
+package descriptor
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/durward-pdp/durward/ratelimiter"
+)
+
+// ErrOverride is wrapped by the errors of Match.
+var ErrOverride = errors.New("invalid override of a limit")
+
+// Match returns what each descriptor of a request meets, in order. The error is ErrOverride, for a limit in the request
+// that cannot be counted by; it holds no text of the request. envoyproxy/ratelimit ends its process for an unknown unit.
+func (d *Domain) Match(r Request) ([]Rule, error) {
+	rules := make([]Rule, len(r.Descriptors))
+	replaced := map[string]bool{}
+	for i := range r.Descriptors {
+		asked := &r.Descriptors[i]
+		if asked.Override != nil {
+			if err := asked.Override.check(); err != nil {
+				return nil, fmt.Errorf("descriptor %d: %w", i, err)
+			}
+			rules[i] = d.overridden(asked)
+		} else if walked := d.walk(asked.Entries); walked.found != nil {
+			rules[i] = walked.rule(d, asked.Entries)
+			for _, name := range walked.found.replaces {
+				replaced[name] = true
+			}
+		}
+		rules[i].Hits = asked.hits(r.Hits)
+	}
+	for i := range rules {
+		if l := rules[i].Limit; l != nil && l.Name != "" && replaced[l.Name] {
+			rules[i] = Rule{Hits: rules[i].Hits}
+		}
+	}
+	return rules, nil
+}
+
+// hits returns what a descriptor costs: its own hits, which may be 0, else the request's, of which 0 is 1.
+func (a *Descriptor) hits(ofRequest uint32) uint64 {
+	if a.Hits != nil {
+		return *a.Hits
+	}
+	return uint64(max(1, ofRequest))
+}
+
+func (o *Override) check() error {
+	switch {
+	case o.Unit < Second || o.Unit > Year:
+		return fmt.Errorf("%w: its unit is not second, minute, hour, day, week, month or year", ErrOverride)
+	case int64(o.RequestsPerUnit) > MaxRequests:
+		return fmt.Errorf("%w: requests_per_unit is above %d", ErrOverride, MaxRequests)
+	}
+	return nil
+}
+
+// overridden is the rule of a descriptor that brings its own limit: nothing that the configuration says holds for it.
+func (d *Domain) overridden(asked *Descriptor) Rule {
+	w := walk{steps: make([]step, len(asked.Entries))}
+	name := []string{d.name}
+	for _, e := range asked.Entries {
+		name = append(name, joined(e.Key, e.Value))
+	}
+	limit := &Limit{RequestsPerUnit: int64(asked.Override.RequestsPerUnit), Unit: asked.Override.Unit}
+	return Rule{Limit: limit, Key: w.key(d, asked.Entries, limit.Unit), Path: strings.Join(name, ".")}
+}
+
+// walk is the way of a descriptor through the levels.
+type walk struct {
+	steps []step
+	found *node // where the last entry led, if that has a limit
+}
+
+// step is what one entry of a descriptor led to.
+type step struct {
+	node     *node
+	wildcard bool // matched as one
+}
+
+// walk goes from level to level without ever going back: where the better match leads nowhere, the default is not
+// tried. Only a limit at the depth of the last entry counts.
+func (d *Domain) walk(entries []Entry) walk {
+	w := walk{}
+	at := d.root
+	for i := range entries {
+		next := at.find(&entries[i])
+		if next.node == nil {
+			return walk{}
+		}
+		w.steps = append(w.steps, next)
+		at = next.node.next
+	}
+	if len(w.steps) > 0 {
+		if last := w.steps[len(w.steps)-1].node; last.limit != nil {
+			w.found = last
+		}
+	}
+	return w
+}
+
+// find returns the descriptor of a level that an entry matches best: its value, the first wildcard in file order, the
+// default of the key.
+func (l level) find(e *Entry) step {
+	b := l[e.Key]
+	if b == nil {
+		return step{}
+	}
+	if n := b.exact[e.Value]; n != nil {
+		return step{node: n, wildcard: n.pattern != nil}
+	}
+	for _, n := range b.wild {
+		if n.pattern.matches(e.Value) {
+			return step{node: n, wildcard: true}
+		}
+	}
+	return step{node: b.any}
+}
+
+// rule is what the end of a walk says.
+func (w *walk) rule(d *Domain, entries []Entry) Rule {
+	n := w.found
+	r := Rule{Shadow: n.shadow, Quota: n.quota, Path: w.path(d, entries)}
+	if n.unlimited {
+		r.Unlimited = true
+		return r
+	}
+	r.Limit, r.Metadata = n.limit, n.metadata
+	r.Key = w.key(d, entries, n.limit.Unit)
+	return r
+}
+
+// shares reports whether the values that the step matches share a counter.
+func (s step) shares() bool { return s.wildcard && s.node.share }
+
+// key returns the counter of the entries. A value that stands for all that a wildcard matches is marked by a missing
+// value in front, so that it is never the counter of a value that only looks like the wildcard.
+func (w *walk) key(d *Domain, entries []Entry, unit Unit) ratelimiter.Key {
+	values := make([]ratelimiter.Value, 0, 3*len(entries)+1)
+	values = append(values, ratelimiter.Value{Text: unit.String()})
+	for i, e := range entries {
+		values = append(values, ratelimiter.Value{Text: e.Key})
+		if w.steps[i].shares() {
+			values = append(values, ratelimiter.Value{Missing: true}, ratelimiter.Value{Text: w.steps[i].node.value})
+			continue
+		}
+		values = append(values, ratelimiter.Value{Text: e.Value})
+	}
+	return d.keys.Key(values...)
+}
+
+// path names the rule as envoyproxy/ratelimit names its metrics (GetLimit in src/config/config_impl.go): by the keys
+// and values of the configuration; a descriptor with value_to_metric by the request's value instead of its default or
+// wildcard; one that ends in detailed_metric by all values of the request. A shared counter is named by its wildcard.
+func (w *walk) path(d *Domain, entries []Entry) string {
+	name := []string{d.name}
+	for i, s := range w.steps {
+		value := s.node.value
+		if (w.found.detailed || s.node.valueToMetric) && !s.shares() {
+			value = entries[i].Value
+		}
+		name = append(name, joined(entries[i].Key, value))
+	}
+	return strings.Join(name, ".")
+}
+
+func joined(key, value string) string {
+	if value == "" {
+		return key
+	}
+	return key + "_" + value
+}

@@ -74,7 +74,7 @@ func NewOffline(o OfflineOptions) (*Offline, error) {
 			}
 		}
 	}
-	snapshot, problems := bundle.Build(o.Contents, bundle.Options{Compilers: compilers, ClientAddress: true, Observe: true})
+	snapshot, problems := bundle.Build(o.Contents, bundle.Options{Compilers: compilers, Domains: off.stages.descriptors, ClientAddress: true, Observe: true})
 	if len(problems) == 0 {
 		off.snapshot = snapshot
 		off.decoded, problems = bundle.Parse(o.Contents)

@@ -214,7 +214,7 @@ func (s *Server) load(ctx context.Context) (stop func(), err error) {
 }
 
 func bundleOptions(s *stages, configured *settings.Settings, clock func() time.Time) bundle.Options {
-	o := bundle.Options{Compilers: s.compilers(), Clock: clock, ClientAddress: true}
+	o := bundle.Options{Compilers: s.compilers(), Domains: s.descriptors, Clock: clock, ClientAddress: true}
 	for i := range configured.Listeners {
 		rule, err := request.ParseAddressRule(configured.Listeners[i].ClientAddress)
 		// One listener without a rule is enough: a bundle serves all of them.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/inspection"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
@@ -20,6 +21,8 @@ type stages struct {
 	identity   *identity.Stage
 	policy     *policy.Stage
 	upstream   *upstream.Stage
+
+	descriptors *descriptors.Stage // alone, for requests that bring descriptors
 }
 
 // table is the order in which requests are judged. It is security policy: what costs little and needs nothing
@@ -43,7 +46,7 @@ func (s *stages) compilers() []bundle.Compiler {
 
 // stagesWith returns the stages around the one that differs between servers and tools.
 func stagesWith(counting *limits.Stage) stages {
-	return stages{inspection: inspection.New(), limits: counting, identity: identity.New(), policy: policy.New(), upstream: upstream.New()}
+	return stages{inspection: inspection.New(), limits: counting, identity: identity.New(), policy: policy.New(), upstream: upstream.New(), descriptors: &descriptors.Stage{}}
 }
 
 // observer is told of each step of a decision.

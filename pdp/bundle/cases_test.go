@@ -140,7 +140,10 @@ service.yaml:22:72: "lease" is part of the format, but this version does not enf
 	{name: "not enforced though off", edit: []string{"count: allowed, ", "distinct: '', lease: 0, "}, want: `service.yaml:20:62: "distinct" is part of the format, but this version does not enforce it; remove it
 service.yaml:20:76: "lease" is part of the format, but this version does not enforce it; remove it`},
 	{name: "openapi.yaml", file: "services/orders/openapi.yaml", edit: []string{"", "x"}, want: `openapi.yaml: this file is part of the format, but this version does not enforce it; remove it`},
-	{name: "ratelimits", file: "ratelimits/a.yaml", edit: []string{"", "x"}, want: `ratelimits/a.yaml: this file is part of the format, but this version does not enforce it; remove it`},
+	{name: "ratelimits", file: "ratelimits/a.yaml", edit: []string{"", "x"}, want: `ratelimits/a.yaml:1:1: expected a mapping, found the text "x"`},
+	{name: "ratelimits of another kind", file: "ratelimits/a.json", edit: []string{"", "{}"}, want: `ratelimits/a.json: this version does not know such a file at this place`},
+	{name: "ratelimits deeper", file: "ratelimits/a/b.yaml", edit: []string{"", "domain: a"}, want: `ratelimits/a/b.yaml: this version does not know such a file at this place`},
+	{name: "ratelimits that nobody enforces", file: "ratelimits/a.yaml", edit: []string{"", "domain: a"}, want: `ratelimits/a.yaml: this file is part of the format, but this program does not enforce it`},
 	{name: "entities", file: "entities/a.yaml", edit: []string{"", "x"}, want: `entities/a.yaml: this file is part of the format, but this version does not enforce it; remove it`},
 	{name: "threats", file: "threats.yaml", edit: []string{"", "x"}, want: `threats.yaml: this file is part of the format, but this version does not enforce it; remove it`},
 	{name: "tests", file: "tests/a.yaml", edit: []string{"", "suite: a\ncase: []\n"}, want: `tests/a.yaml:2:1: unknown key "case" (did you mean "cases"?)`},

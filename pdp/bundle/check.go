@@ -40,7 +40,7 @@ func check(b *format.Bundle, stock *stock, o *Options) *checker {
 		c.limit(part{b.File, "$.limit_definitions." + name, ""}, name, b.LimitDefinitions[name])
 	}
 	c.record()
-	if len(b.Services) == 0 {
+	if len(b.Services) == 0 && len(domainFiles(b.Files)) == 0 {
 		c.add(part{b.File, "", ""}, "", "the bundle has no services")
 	}
 	for _, s := range b.Services {

@@ -18,7 +18,8 @@ type compiled struct {
 	main     *format.File // bundle.yaml
 	shared   inputs       // bundle.yaml and the files that it refers to: every service is made of them too
 	services []*built
-	report   []string // of the services that were made for this revision
+	domains  []*pipeline.Service // of ratelimits/
+	report   []string            // of the services that were made for this revision
 }
 
 // compile takes a bundle's files all the way, or says everything that is wrong with them. Services of before, the last
@@ -49,6 +50,9 @@ func compile(files *format.Files, before *compiled, o *Options) (c *compiled, pr
 		routes[i], found = route.Compile(b.Name, c.info.Revision, s)
 		problems = append(problems, found...)
 	}
+	var found format.Problems
+	c.domains, found = compileDomains(b, c.info.Revision, o)
+	problems = append(problems, found...)
 	// Stages see bundles whose references hold, and nobody reads two reports of one mistake.
 	if len(problems) > 0 {
 		return nil, problems
@@ -137,9 +141,9 @@ func resourceOf(r *format.Route) (*attribute.ResourceTemplate, error) {
 	return template, err
 }
 
-// snapshot joins bundles. It fails when two of them claim the same name, host or service.
+// snapshot joins bundles. It fails when two of them claim the same name, host, service or domain.
 func snapshot(bundles []*compiled) (*pipeline.Snapshot, error) {
-	s := &pipeline.Snapshot{Services: map[*route.Service]*pipeline.Service{}}
+	s := &pipeline.Snapshot{Services: map[*route.Service]*pipeline.Service{}, Domains: map[string]*pipeline.Service{}}
 	var routes []*route.Service
 	names := map[string]bool{}
 	for _, b := range bundles {
@@ -151,6 +155,13 @@ func snapshot(bundles []*compiled) (*pipeline.Snapshot, error) {
 		for _, made := range b.services {
 			routes = append(routes, made.service.Route)
 			s.Services[made.service.Route] = made.service
+		}
+		for _, domain := range b.domains {
+			name := domain.Route.Name
+			if other := s.Domains[name]; other != nil {
+				return nil, fmt.Errorf("%w: the bundles %q and %q both hold the rate limit domain %q", ErrConflict, other.Route.Bundle, b.info.Name, name)
+			}
+			s.Domains[name] = domain
 		}
 	}
 	table, err := route.NewTable(routes)

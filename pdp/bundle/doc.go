@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 )
 
@@ -32,10 +33,20 @@ type Compiler interface {
 	Compile(b *format.Bundle, s *format.Service) (part any, problems format.Problems)
 }
 
+// DomainCompiler turns a file of ratelimits/ into what the stage needs that takes its limits.
+type DomainCompiler interface {
+	// Name is the stage's name, under which it finds its part in pipeline.Service.
+	Name() string
+	// CompileDomain returns the stage's part for a file of a bundle, or what is wrong with it.
+	CompileDomain(bundle string, file *format.File, source *ratelimits.File) (part any, problems format.Problems)
+}
+
 // Options say how bundles are loaded.
 type Options struct {
 	// Compilers are the stages' compilers; each sees every service.
 	Compilers []Compiler
+	// Domains compiles the files of ratelimits/. Without it they are refused.
+	Domains DomainCompiler
 	// ClientAddress is set when the operator chose how the client's address is found. Without it a bundle that uses
 	// client.address or client.network is refused.
 	ClientAddress bool

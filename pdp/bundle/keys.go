@@ -274,6 +274,7 @@ const (
 	yamlPlace                  // bundle.yaml and services/*/service.yaml
 	referredPlace              // must be named by another file
 	suitePlace                 // decision tests
+	domainPlace                // envoyproxy/ratelimit's limits
 	testPlace                  // what decision tests read: golden tables, bodies
 )
 
@@ -292,7 +293,7 @@ var places = []struct {
 	{"shared/*/*.conf", referredPlace},
 	{"shared/*/*.csv", referredPlace},
 	{"keys/*.json", referredPlace},
-	{"ratelimits/*", laterPlace},
+	{"ratelimits/*.yaml", domainPlace},
 	{"entities/*", laterPlace},
 	{"tests/*.yaml", suitePlace},
 	{"tests/*/*.yaml", suitePlace},

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
 	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 )
 
@@ -100,6 +101,21 @@ func TestEveryKeyIsEnforcedOrRefused(t *testing.T) {
 	}
 	if refused < 10 || enforced < 80 {
 		t.Errorf("%d refused and %d enforced keys; were they all walked?", refused, enforced)
+	}
+}
+
+// TestEveryKeyOfRateLimitsIsEnforced: the stage reads every field of the files that only it understands.
+func TestEveryKeyOfRateLimitsIsEnforced(t *testing.T) {
+	read, walked := selectors(t, "pdp/stage/descriptors"), 0
+	for _, root := range []reflect.Type{reflect.TypeFor[ratelimits.File](), reflect.TypeFor[ratelimits.Descriptor](), reflect.TypeFor[ratelimits.RateLimit]()} {
+		for i := range root.NumField() {
+			if walked++; !read[root.Field(i).Name] {
+				t.Errorf("nobody reads %s.%s", root, root.Field(i).Name)
+			}
+		}
+	}
+	if walked < 18 {
+		t.Errorf("walked %d fields", walked)
 	}
 }
 
@@ -233,6 +249,11 @@ func TestEveryKeyOfTheDesign(t *testing.T) {
 		t.Error(problems)
 	}
 	delete(examples, "tests/*.yaml")
+	limitsFile := &format.File{Path: "ratelimits/a.yaml", Data: []byte(examples["ratelimits/*.yaml"])}
+	if problems := format.Decode(limitsFile, new(ratelimits.File)); len(problems) > 0 {
+		t.Error(problems)
+	}
+	delete(examples, "ratelimits/*.yaml")
 	// The other examples are of files that are refused as a whole.
 	for title := range examples {
 		if placeOf(strings.ReplaceAll(title, "*", "a")) != laterPlace {

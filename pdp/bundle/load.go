@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
 	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 )
 
@@ -101,6 +102,9 @@ func checkPlaces(files *format.Files) format.Problems {
 			// What the tests mean is their runner's business; a server only keeps typos out.
 			file, _ := files.Get("", name)
 			problems = append(problems, format.Decode(file, new(suite.Suite))...)
+		case domainPlace:
+			file, _ := files.Get("", name)
+			problems = append(problems, format.Decode(file, new(ratelimits.File))...)
 		case yamlPlace: // decoded later, which checks the text too
 		}
 	}

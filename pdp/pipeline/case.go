@@ -125,6 +125,8 @@ type Snapshot struct {
 	Routes *route.Table
 	// Services are the compiled services by the service that Routes returns.
 	Services map[*route.Service]*Service
+	// Domains are the domains of rate limit descriptors by name, each compiled like a service with one public route.
+	Domains map[string]*Service
 	// Bundles are the bundles in the snapshot, ordered by name.
 	Bundles []BundleInfo
 }

@@ -12,7 +12,7 @@ import (
 // Decode reads the YAML of the file into the struct that into points at, strictly, and returns all that is wrong
 // with it: syntax, unknown and repeated keys, values of another type. The keys are the fields' yaml tags; fields
 // without a tag or with "-" are left alone, and so is whatever the file does not name. A type with UnmarshalText
-// reads text, and a number where its kind is a number.
+// reads text, and a number where its kind is a number; one with SetScalar takes text, whole numbers, true and false.
 func Decode(file *File, into any) Problems {
 	r := &reader{file: file}
 	root := r.parse()
@@ -60,8 +60,12 @@ func (r *reader) value(n *node, v reflect.Value) {
 		r.values(n, v)
 		return
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	switch u := v.Addr().Interface().(type) {
+	case encoding.TextUnmarshaler:
 		r.unmarshal(n, v, u)
+		return
+	case scalarSetter:
+		r.literal(n, u)
 		return
 	}
 	switch v.Kind() {
@@ -121,6 +125,25 @@ func (r *reader) unmarshal(n *node, v reflect.Value, u encoding.TextUnmarshaler)
 	if err := u.UnmarshalText([]byte(n.text)); err != nil {
 		r.at(n, err.Error(), "")
 	}
+}
+
+// scalarSetter is a text that need not stand in quotes where it looks like a whole number, true or false.
+type scalarSetter interface {
+	// SetScalar takes what stands in the file.
+	SetScalar(text string)
+}
+
+func (r *reader) literal(n *node, s scalarSetter) {
+	whole := false
+	if n.kind == kindNumber {
+		_, err := strconv.ParseInt(strings.ReplaceAll(n.text, "_", ""), 0, 64)
+		whole = err == nil
+	}
+	if n.kind != kindText && n.kind != kindBool && !whole {
+		r.mismatch(n, "text")
+		return
+	}
+	s.SetScalar(n.text)
 }
 
 func (r *reader) scalar(n *node, v reflect.Value) {

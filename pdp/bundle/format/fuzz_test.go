@@ -6,17 +6,18 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
 	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 )
 
 // FuzzDecode reads any bytes as each of the files of a bundle. Whatever is in them, reading ends with a value or
 // with problems that can be shown, at a place that the file has.
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{bundleYAML, serviceYAML, limitsYAML, suiteYAML, "{a: [b, {c: d}], \"e\\x41\": 'f''g'}", "a: |\n  b\n- c\r\n", "&a *a !!b <<: ? --- ..."} {
+	for _, seed := range []string{bundleYAML, serviceYAML, limitsYAML, suiteYAML, ratelimitsYAML, "{a: [b, {c: d}], \"e\\x41\": 'f''g'}", "a: |\n  b\n- c\r\n", "&a *a !!b <<: ? --- ..."} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, into := range []any{new(Bundle), new(Service), new(suite.Suite)} {
+		for _, into := range []any{new(Bundle), new(Service), new(suite.Suite), new(ratelimits.File)} {
 			file := &File{Path: "fuzz.yaml", Data: data}
 			problems := Decode(file, into)
 			if len(problems) > maxProblems+1 {

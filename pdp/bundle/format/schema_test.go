@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
 
+	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
 	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 )
 
@@ -26,15 +27,19 @@ var update = flag.Bool("update", false, "write docs/schema instead of comparing 
 
 // TestSchemas keeps docs/schema as the structs are.
 func TestSchemas(t *testing.T) {
-	comments := fieldComments(t, "bundle.go")
-	ofSuites := fieldComments(t, "suite/suite.go")
-	for name, root := range map[string]reflect.Type{"bundle": reflect.TypeFor[Bundle](), "service": reflect.TypeFor[Service](), "tests": reflect.TypeFor[suite.Suite]()} {
+	for name, root := range map[string]struct {
+		of     reflect.Type
+		source string
+	}{
+		"bundle": {reflect.TypeFor[Bundle](), "bundle.go"}, "service": {reflect.TypeFor[Service](), "bundle.go"},
+		"tests": {reflect.TypeFor[suite.Suite](), "suite/suite.go"}, "ratelimits": {reflect.TypeFor[ratelimits.File](), "ratelimits/ratelimits.go"},
+	} {
 		t.Run(name, func(t *testing.T) {
-			descriptions := comments
-			if name == "tests" {
-				descriptions = ofSuites
+			descriptions := fieldComments(t, root.source)
+			schema := schemaOf(root.of, descriptions)
+			if name == "ratelimits" {
+				schema.Definitions = jsonschema.Definitions{recursive.Name(): objectSchema(recursive, descriptions)}
 			}
-			schema := schemaOf(root, descriptions)
 			schema.Version = jsonschema.Version
 			schema.ID = jsonschema.ID("https://raw.githubusercontent.com/durward-pdp/durward/main/docs/schema/" + name + ".schema.json")
 			schema.Title = "Durward " + name + ".yaml, format 1"
@@ -68,9 +73,10 @@ func TestSchemas(t *testing.T) {
 var scalarSchemas = map[reflect.Type]jsonschema.Schema{
 	reflect.TypeFor[Duration](): {Type: "string", Pattern: `^(0|[1-9][0-9]*)(ms|s|m|min|h|d)$`},
 
-	reflect.TypeFor[suite.Moment](): {Type: "string", Pattern: `^([+-][0-9]+(ms|s|m|min|h|d)|[0-9]{4}-.*)$`},
-	reflect.TypeFor[Rate]():         {Type: "string", Pattern: `^[1-9][0-9]*/([1-9][0-9]*)?(s|min|h|d)$`},
-	reflect.TypeFor[Size]():         {OneOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: `^(0|[1-9][0-9]*)(B|KiB|MiB|GiB)?$`}}},
+	reflect.TypeFor[suite.Moment]():    {Type: "string", Pattern: `^([+-][0-9]+(ms|s|m|min|h|d)|[0-9]{4}-.*)$`},
+	reflect.TypeFor[ratelimits.Text](): {OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "integer"}, {Type: "boolean"}}},
+	reflect.TypeFor[Rate]():            {Type: "string", Pattern: `^[1-9][0-9]*/([1-9][0-9]*)?(s|min|h|d)$`},
+	reflect.TypeFor[Size]():            {OneOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: `^(0|[1-9][0-9]*)(B|KiB|MiB|GiB)?$`}}},
 }
 
 // valueSchemas are the types of a value that a condition names.
@@ -91,6 +97,9 @@ func shorthandSchemas(t reflect.Type) []*jsonschema.Schema {
 	return nil
 }
 
+// recursive is the one type that holds itself; schemas refer to it.
+var recursive = reflect.TypeFor[ratelimits.Descriptor]()
+
 // schemaOf describes a type as Decode reads it.
 func schemaOf(t reflect.Type, comments map[string]string) *jsonschema.Schema {
 	if scalar, ok := scalarSchemas[t]; ok {
@@ -99,6 +108,9 @@ func schemaOf(t reflect.Type, comments map[string]string) *jsonschema.Schema {
 	if t == reflect.TypeFor[values]() {
 		list := &jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{OneOf: valueSchemas()}}
 		return &jsonschema.Schema{OneOf: append(valueSchemas(), list)}
+	}
+	if t == recursive {
+		return &jsonschema.Schema{Ref: "#/$defs/" + t.Name()}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -114,17 +126,7 @@ func schemaOf(t reflect.Type, comments map[string]string) *jsonschema.Schema {
 	case reflect.String:
 		return &jsonschema.Schema{Type: "string"}
 	case reflect.Struct:
-		object := &jsonschema.Schema{Type: "object", AdditionalProperties: jsonschema.FalseSchema, Properties: jsonschema.NewProperties()}
-		fields, names := keysOf(t)
-		for _, name := range names {
-			field := t.Field(fields[name])
-			property := schemaOf(field.Type, comments)
-			property.Description = comments[t.Name()+"."+field.Name]
-			if rest, ok := strings.CutPrefix(property.Description, field.Name+" "); ok {
-				property.Description = name + " " + rest // readers know the key
-			}
-			object.Properties.Set(name, property)
-		}
+		object := objectSchema(t, comments)
 		if short := shorthandSchemas(t); short != nil {
 			return &jsonschema.Schema{OneOf: append(short, object)}
 		}
@@ -132,6 +134,21 @@ func schemaOf(t reflect.Type, comments map[string]string) *jsonschema.Schema {
 	default:
 		return &jsonschema.Schema{}
 	}
+}
+
+func objectSchema(t reflect.Type, comments map[string]string) *jsonschema.Schema {
+	object := &jsonschema.Schema{Type: "object", AdditionalProperties: jsonschema.FalseSchema, Properties: jsonschema.NewProperties()}
+	fields, names := keysOf(t)
+	for _, name := range names {
+		field := t.Field(fields[name])
+		property := schemaOf(field.Type, comments)
+		property.Description = comments[t.Name()+"."+field.Name]
+		if rest, ok := strings.CutPrefix(property.Description, field.Name+" "); ok {
+			property.Description = name + " " + rest // readers know the key
+		}
+		object.Properties.Set(name, property)
+	}
+	return object
 }
 
 // fieldComments returns the comments of struct fields, by "Type.Field".

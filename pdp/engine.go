@@ -14,6 +14,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/audit"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/route"
 	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
@@ -29,10 +30,12 @@ type Recorder interface {
 	Record(ctx context.Context, entry *audit.Entry) error
 }
 
-// Options configure an Engine. All but Observe are mandatory.
+// Options configure an Engine. All but Descriptors and Observe are mandatory.
 type Options struct {
 	// Pipeline holds the stages.
 	Pipeline *pipeline.Pipeline
+	// Descriptors, if not nil, holds those for requests that bring descriptors; without it they are denied.
+	Descriptors *pipeline.Pipeline
 	// Recorder keeps records.
 	Recorder Recorder
 	// Clock is the time of decisions; Random the source of decision ids.
@@ -161,7 +164,11 @@ func (e *Engine) run(ctx context.Context, c *pipeline.Case) (panicked bool) {
 		c.Deny(reason)
 		return false
 	}
-	e.options.Pipeline.Run(ctx, c)
+	line := e.options.Pipeline
+	if c.Request.Descriptors != nil {
+		line = e.options.Descriptors
+	}
+	line.Run(ctx, c)
 	c.NameRule()
 	return false
 }
@@ -175,6 +182,9 @@ func (e *Engine) place(c *pipeline.Case) verdict.Reason {
 	if snapshot == nil {
 		c.Verdict.Degraded = true
 		return verdict.NoSnapshot
+	}
+	if c.Request.Descriptors != nil {
+		return e.placeDescriptors(c, snapshot)
 	}
 	c.Match = snapshot.Routes.Match(c.Request)
 	if c.Match.Service != nil {
@@ -198,6 +208,25 @@ func (e *Engine) place(c *pipeline.Case) verdict.Reason {
 		c.Action = c.Request.Method
 	}
 	return resolveResource(c)
+}
+
+// placeDescriptors finds the domain of a request's descriptors. Its one route is public: there is no policy to ask. For a
+// domain that no bundle has no limit holds: the case has no service then, and the stages are asked all the same.
+func (e *Engine) placeDescriptors(c *pipeline.Case, snapshot *pipeline.Snapshot) verdict.Reason {
+	if e.options.Descriptors == nil {
+		return verdict.NoService
+	}
+	c.Service = snapshot.Domains[c.Request.Descriptors.Domain]
+	if c.Service == nil {
+		c.Verdict.Explanation.Detail = "no bundle has this domain: nothing is limited"
+		c.Match.Route = &route.Route{Name: "unknown_domain", Public: true}
+		return ""
+	}
+	c.Match.Service = c.Service.Route
+	c.Match.Route = c.Match.Service.Routes[0]
+	c.Verdict.Explanation.Bundle = c.Match.Service.Bundle
+	c.Verdict.Explanation.Revision = c.Match.Service.Revision
+	return ""
 }
 
 func resolveResource(c *pipeline.Case) verdict.Reason {

@@ -416,3 +416,46 @@ func TestGivenReachesTheStages(t *testing.T) {
 		t.Errorf("%d records; a given subject is no reason to decide without one", len(f.recorder.entries))
 	}
 }
+
+// TestDescriptors: a request for limits runs a pipeline of its own, and no other request does.
+func TestDescriptors(t *testing.T) {
+	ask := func(domain string) *request.Request {
+		return &request.Request{Adapter: "ratelimit", Descriptors: &request.Descriptors{Domain: domain}}
+	}
+	var seen []*pipeline.Case
+	withLimits := func(o *Options) {
+		p, err := pipeline.New(pipeline.Options{Clock: o.Clock, Steps: []pipeline.Step{{Point: "limits", Stage: stage(func(_ context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+			seen = append(seen, c)
+			return pipeline.Continue, nil
+		})}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Descriptors = p
+	}
+	without, f := newFixture(t), newFixture(t, withLimits)
+	for _, each := range []*fixture{without, f} {
+		if v := each.engine.Decide(t.Context(), ask("edge")); v.Reason != verdict.NoSnapshot {
+			t.Errorf("without a snapshot: %+v", v)
+		}
+		each.publish(t)
+	}
+	if v := without.engine.Decide(t.Context(), ask("edge")); v.Allowed() || v.Reason != verdict.NoService {
+		t.Errorf("without a pipeline for descriptors: %+v", v)
+	}
+	service := &route.Service{Bundle: "acme", Name: "edge", Revision: "r1"}
+	service.Routes = []*route.Route{{Service: service, Name: "descriptors", Public: true}}
+	f.engine.Snapshot().Domains = map[string]*pipeline.Service{"edge": {Route: service}}
+	if v := f.engine.Decide(t.Context(), ask("edge")); !v.Allowed() || v.Explanation.Bundle != "acme" || v.Explanation.Revision != "r1" || seen[0].Service == nil {
+		t.Errorf("a domain: %+v", v)
+	}
+	if v := f.engine.Decide(t.Context(), ask("other")); !v.Allowed() || v.Explanation.Bundle != "" || seen[1].Service != nil {
+		t.Errorf("an unknown domain: %+v", v)
+	}
+	if v := f.engine.Decide(t.Context(), get("/orders/7")); !v.Allowed() || len(seen) != 2 {
+		t.Errorf("another request: %+v, %d in the pipeline of limits", v, len(seen))
+	}
+	if last := f.observed[len(f.observed)-3]; last.Service != "edge" || last.Route != "descriptors" || last.Adapter != "ratelimit" {
+		t.Errorf("observed %+v", last)
+	}
+}

@@ -46,7 +46,7 @@ var importRules = []rule{
 	{tree: "pdp/adapter/extauthz", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
 	{tree: "pdp/adapter/forwardauth", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
 	{tree: "pdp/adapter/authzen", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
-	{tree: "pdp/adapter/ratelimit", may: with(forAdapters, "ratelimiter", "ratelimiter/descriptor"), tests: []string{"ratelimiter/..."}, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
+	{tree: "pdp/adapter/ratelimit", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
 	{tree: "pdp/adapter/native", may: with(forAdapters, "proto/..."), why: "an adapter speaks one wire protocol and asks through an interface of its own"},
 	{tree: "pdp/bundle", may: []string{"pdp/bundle/format", "pdp/bundle/format/ratelimits", "pdp/bundle/format/suite", "pdp/attribute", "pdp/pipeline", "pdp/route", "pdp/verdict"}, why: "compilers are injected: bundles load without knowing a stage"},
 	{tree: "pdp/bundle/format", tests: []string{"pdp/bundle/format/ratelimits", "pdp/bundle/format/suite"}, why: "decoded structs and schemas, no logic"},
@@ -132,6 +132,7 @@ var mustFuzz = []string{
 	"pdp/stage/policy",         // Casbin models and rules
 	"pdp/stage/policy/pattern", // key patterns, expressions, globs, networks
 	"pdp/adapter/extauthz",     // what a gateway sends
+	"pdp/adapter/ratelimit",    // the same
 	"ratelimiter",              // keys, which must be injective
 	"ratelimiter/descriptor",   // wildcards, and keys of descriptors
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/durward-pdp/durward/pdp"
 	"github.com/durward-pdp/durward/pdp/adapter/extauthz"
 	"github.com/durward-pdp/durward/pdp/adapter/native"
+	"github.com/durward-pdp/durward/pdp/adapter/ratelimit"
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/request"
 	"google.golang.org/grpc"
@@ -44,6 +45,8 @@ type listener struct {
 type listenerOptions struct {
 	engine *pdp.Engine
 	panics func()
+	// rateLimit says what the rate limit protocol adds to its answers.
+	rateLimit settings.RateLimit
 	// handshakes, if not nil, counts failed TLS handshakes.
 	handshakes func()
 	clock      func() time.Time
@@ -115,7 +118,23 @@ func (l *listener) register(protocol string, shared adapterOptions, o listenerOp
 			},
 		}))
 		l.names = append(l.names, protocol, native.ServiceName)
+	case ratelimit.Name:
+		ratelimit.Register(l.server, ratelimit.New(ratelimit.Options{
+			Decider: o.engine, OnPanic: o.panics, Headers: headersOf(o.rateLimit), Metadata: o.rateLimit.DynamicMetadata,
+			Caller: func(ctx context.Context) (string, bool) {
+				c, ok := shared.callers.ofRPC(ctx)
+				return c.name, ok
+			},
+		}))
+		l.names = append(l.names, protocol, ratelimit.ServiceName)
 	}
+}
+
+func headersOf(configured settings.RateLimit) ratelimit.Headers {
+	if !configured.ResponseHeaders {
+		return ratelimit.Headers{}
+	}
+	return ratelimit.Headers{Limit: configured.LimitHeader, Remaining: configured.RemainingHeader, Reset: configured.ResetHeader}
 }
 
 // adapterOptions are what the adapters of one listener share.

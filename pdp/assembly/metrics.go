@@ -17,10 +17,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// metrics are the server's Prometheus metrics. Labels are bounded: no subject, path, host or tenant.
+// maxLimitNames bounds the labels of limits: rules of ratelimits/ can be named by values of requests (detailed_metric).
+const maxLimitNames = 1000
+
+// metrics are the server's Prometheus metrics. Labels are bounded: no subject, path, host or tenant, unless the bundle
+// names a rule by one.
 type metrics struct {
 	registry *prometheus.Registry
 	routes   routeLabels
+
+	limitNames routeLabels
 
 	decisions   *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
@@ -60,6 +66,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		routes:   routeLabels{enabled: configured.Routes, most: configured.MaxRoutes, known: map[string]bool{}},
+
+		limitNames: routeLabels{most: maxLimitNames, known: map[string]bool{}},
 		decisions: counters("durward_decisions_total", "Decisions, by effect, reason, stage that stopped them, route (where routes are labelled) and mode: enforce, or dry where nothing was charged.",
 			"adapter", "mode", "decision", "reason", "stage", "route"),
 		duration: histograms("durward_decision_duration_seconds", "Time from the request to the verdict.", "adapter"),
@@ -162,7 +170,7 @@ func (m *metrics) trials(o *pdp.Observation) {
 func (m *metrics) limits(states []verdict.LimitState) {
 	for i := range states {
 		if states[i].Refused {
-			m.limited.WithLabelValues(states[i].Name, strconv.FormatBool(states[i].Shadow)).Inc()
+			m.limited.WithLabelValues(m.limitNames.bounded(states[i].Name), strconv.FormatBool(states[i].Shadow)).Inc()
 		}
 	}
 }
@@ -210,7 +218,11 @@ func (r *routeLabels) label(service, route string) string {
 	if !r.enabled || route == "" {
 		return ""
 	}
-	name := service + "/" + route
+	return r.bounded(service + "/" + route)
+}
+
+// bounded returns a name, or "other" for one beyond the bound.
+func (r *routeLabels) bounded(name string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.known[name] {

@@ -14,6 +14,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
@@ -22,9 +23,10 @@ import (
 
 // parts are what an engine is made of.
 type parts struct {
-	stages   stages
-	pipeline *pipeline.Pipeline
-	audit    *audit.Log
+	stages      stages
+	pipeline    *pipeline.Pipeline
+	descriptors *pipeline.Pipeline
+	audit       *audit.Log
 
 	limiter *ratelimiter.Limiter
 	shared  *redis.Store
@@ -42,7 +44,13 @@ func newParts(o Options, m *metrics) (*parts, error) {
 		return nil, err
 	}
 	p.stages = stagesWith(limitsStage)
+	if p.stages.descriptors, err = descriptors.New(p.limiter); err != nil {
+		return nil, err
+	}
 	if p.pipeline, err = newPipeline(&p.stages, o.Clock, m.step); err != nil {
+		return nil, err
+	}
+	if p.descriptors, err = newDescriptorPipeline(&p.stages, o.Clock, m.step); err != nil {
 		return nil, err
 	}
 	if err := p.openAudit(o, m); err != nil {

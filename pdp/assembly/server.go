@@ -71,7 +71,7 @@ func New(options Options) (*Server, error) {
 func (s *Server) open() (err error) {
 	options := &s.options
 	if s.engine, err = pdp.New(pdp.Options{
-		Pipeline: s.parts.pipeline,
+		Pipeline: s.parts.pipeline, Descriptors: s.parts.descriptors,
 		Recorder: s.parts.audit,
 		Clock:    options.Clock,
 		Random:   options.Random,
@@ -81,7 +81,7 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	for i := range options.Settings.Listeners {
-		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, panics: s.metrics.panics.Inc, handshakes: s.metrics.handshakes.Inc, clock: options.Clock, logger: options.Logger})
+		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, rateLimit: options.Settings.RateLimit, panics: s.metrics.panics.Inc, handshakes: s.metrics.handshakes.Inc, clock: options.Clock, logger: options.Logger})
 		if err != nil {
 			return fmt.Errorf("opening listener %s: %w", options.Settings.Listeners[i].Address, err)
 		}

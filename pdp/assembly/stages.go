@@ -39,12 +39,18 @@ func (s *stages) table() []pipeline.Step {
 	}
 }
 
+// descriptorTable is what requests that bring descriptors go through: limits alone.
+func (s *stages) descriptorTable() []pipeline.Step {
+	return []pipeline.Step{{Point: "limits.descriptors", Stage: s.descriptors, Failure: verdict.LimitsUnavailable}}
+}
+
 // compilers are the stages that compile a part of every service, in the order in which problems are reported.
 func (s *stages) compilers() []bundle.Compiler {
 	return []bundle.Compiler{s.inspection, s.limits, s.identity, s.policy, s.upstream}
 }
 
-// stagesWith returns the stages around the one that differs between servers and tools.
+// stagesWith returns the stages around the one that differs between servers and tools. Descriptors are compiled and not
+// taken: only servers do.
 func stagesWith(counting *limits.Stage) stages {
 	return stages{inspection: inspection.New(), limits: counting, identity: identity.New(), policy: policy.New(), upstream: upstream.New(), descriptors: &descriptors.Stage{}}
 }
@@ -55,4 +61,10 @@ type observer func(point string, took time.Duration, outcome pipeline.Outcome, e
 // newPipeline returns the pipeline of the table; observe may be nil.
 func newPipeline(s *stages, clock func() time.Time, observe observer) (*pipeline.Pipeline, error) {
 	return pipeline.New(pipeline.Options{Steps: s.table(), Settler: s.limits, Clock: clock, Observe: observe})
+}
+
+// newDescriptorPipeline returns the pipeline of requests that bring descriptors. It settles nothing: the stage charges what
+// a refusal costs itself.
+func newDescriptorPipeline(s *stages, clock func() time.Time, observe observer) (*pipeline.Pipeline, error) {
+	return pipeline.New(pipeline.Options{Steps: s.descriptorTable(), Clock: clock, Observe: observe})
 }

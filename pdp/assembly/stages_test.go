@@ -19,6 +19,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/route"
+	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/inspection"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
@@ -53,7 +54,7 @@ func newStages(t *testing.T) *stages {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stages{inspection: inspection.New(), limits: limitsStage, identity: identity.New(), policy: policy.New(), upstream: upstream.New()}
+	return &stages{inspection: inspection.New(), limits: limitsStage, identity: identity.New(), policy: policy.New(), upstream: upstream.New(), descriptors: &descriptors.Stage{}}
 }
 
 // quickstartFiles are the files of the quickstart's bundle with the keys of a signer.

@@ -80,6 +80,8 @@ type Request struct {
 	// Operation asks about an action on a resource without an HTTP request; nil for HTTP requests.
 	Operation *Operation
 
+	// Descriptors asks for limits alone; nil for all other requests.
+	Descriptors *Descriptors
 	// Invalid says why the adapter could not turn the wire message into a sound request; "" when it could.
 	// It is a reason code of package verdict, and the engine denies with it before any stage.
 	Invalid string

@@ -44,6 +44,8 @@ type Verdict struct {
 	Obligations Obligations
 	// Explanation says which rule and which policy revision decided.
 	Explanation Explanation
+	// Descriptors are what a request's descriptors met, in their order; nil for requests without.
+	Descriptors []DescriptorState
 }
 
 // Allowed reports whether the request may pass.

@@ -57,12 +57,13 @@ func (o *Override) check() error {
 	return nil
 }
 
-// overridden is the rule of a descriptor that brings its own limit: nothing that the configuration says holds for it.
+// overridden is the rule of a descriptor that brings its own limit: nothing that the configuration says holds for it. It
+// is named by its keys alone; envoyproxy/ratelimit makes a metric of all values that clients come up with.
 func (d *Domain) overridden(asked *Descriptor) Rule {
 	w := walk{steps: make([]step, len(asked.Entries))}
 	name := []string{d.name}
 	for _, e := range asked.Entries {
-		name = append(name, joined(e.Key, e.Value))
+		name = append(name, e.Key)
 	}
 	limit := &Limit{RequestsPerUnit: int64(asked.Override.RequestsPerUnit), Unit: asked.Override.Unit}
 	return Rule{Limit: limit, Key: w.key(d, asked.Entries, limit.Unit), Path: strings.Join(name, ".")}

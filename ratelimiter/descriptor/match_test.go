@@ -158,7 +158,7 @@ func TestOverrides(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules[1].Key = ""
-	want := []descriptor.Rule{{Hits: 1}, {Limit: &descriptor.Limit{RequestsPerUnit: 42, Unit: descriptor.Month}, Hits: 1, Path: "edge.user_x.free"}}
+	want := []descriptor.Rule{{Hits: 1}, {Limit: &descriptor.Limit{RequestsPerUnit: 42, Unit: descriptor.Month}, Hits: 1, Path: "edge.user.free"}}
 	if diff := cmp.Diff(want, rules); diff != "" {
 		t.Errorf("1.2 the configuration is ignored: %s", diff)
 	}

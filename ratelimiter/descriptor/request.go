@@ -48,7 +48,7 @@ type Rule struct {
 	// Shadow counts and never refuses. Quota refuses a request only together with all its other quotas.
 	Shadow, Quota bool
 	// Path names the rule, as envoyproxy/ratelimit names its metrics: the keys and values of the configuration, and
-	// values of the request only where the configuration (or an override) asks for them.
+	// values of the request only where the configuration asks for them.
 	Path string
 	// Metadata is handed on while the rule has room. It must not be changed.
 	Metadata map[string]any

@@ -66,6 +66,9 @@ func (s *Settings) check(file *format.File) format.Problems {
 	if s.Audit.Sink == "file" && s.Audit.Path == "" {
 		c.add("$.audit", "sink file needs a path")
 	}
+	c.headerName("$.rate_limit.limit_header", s.RateLimit.LimitHeader)
+	c.headerName("$.rate_limit.remaining_header", s.RateLimit.RemainingHeader)
+	c.headerName("$.rate_limit.reset_header", s.RateLimit.ResetHeader)
 	c.between("$.audit.queue", int64(s.Audit.Queue), 16, 1<<20)
 	c.between("$.metrics.max_routes", int64(s.Metrics.MaxRoutes), 1, 10000)
 	c.between("$.redis.replicas", int64(s.Redis.Replicas), 1, 10000)
@@ -85,7 +88,7 @@ func (s *Settings) check(file *format.File) format.Problems {
 
 func (c *checker) listener(path string, l *Listener) {
 	for i, p := range l.Protocols {
-		c.oneOf(fmt.Sprintf("%s.protocols[%d]", path, i), p, "ext_authz", "native")
+		c.oneOf(fmt.Sprintf("%s.protocols[%d]", path, i), p, "ext_authz", "native", "ratelimit")
 	}
 	c.oneOf(path+".select", l.Select, "host", "extension")
 	if _, err := request.ParseAddressRule(l.ClientAddress); err != nil {
@@ -188,6 +191,13 @@ func Local(address string) bool {
 func (c *checker) oneOf(path, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
 		c.add(path, "must be one of %s, got %q", strings.Join(allowed, ", "), value)
+	}
+}
+
+// headerName takes names that the gateway can set, and none.
+func (c *checker) headerName(path, name string) {
+	if name != "" && !request.ValidName(name) {
+		c.add(path, "must be the name of a header, got %q", name)
 	}
 }
 

@@ -21,6 +21,8 @@ type Settings struct {
 	Admin Admin `yaml:"admin"`
 	// Redis holds the counters that replicas share; without a URL limits are kept in memory.
 	Redis Redis `yaml:"redis"`
+	// RateLimit says what the protocol ratelimit adds to its answers.
+	RateLimit RateLimit `yaml:"rate_limit"`
 	// Audit says where records go.
 	Audit Audit `yaml:"audit"`
 	// Metrics says which labels metrics carry.
@@ -47,7 +49,7 @@ type Bundle struct {
 type Listener struct {
 	// Address is host:port or unix:PATH.
 	Address string `yaml:"address"`
-	// Protocols are those that the listener speaks: ext_authz, native.
+	// Protocols are those that the listener speaks: ext_authz, native, ratelimit.
 	Protocols []string `yaml:"protocols"`
 	// ClientAddress says how the client's address is found: peer, xff:N or header:NAME.
 	ClientAddress string `yaml:"client_address"`
@@ -115,6 +117,20 @@ type Redis struct {
 	Replicas int `yaml:"replicas"`
 }
 
+// RateLimit says what Envoy's rate limit protocol adds to its answers, as envoyproxy/ratelimit can be told to.
+type RateLimit struct {
+	// ResponseHeaders tells clients the limit that is nearest to its end, in three headers.
+	ResponseHeaders bool `yaml:"response_headers"`
+	// LimitHeader is the name of the header with the limit; empty leaves it out.
+	LimitHeader string `yaml:"limit_header"`
+	// RemainingHeader is the name of the header with what is left; empty leaves it out.
+	RemainingHeader string `yaml:"remaining_header"`
+	// ResetHeader is the name of the header with the seconds to wait; empty leaves it out.
+	ResetHeader string `yaml:"reset_header"`
+	// DynamicMetadata hands the gateway what it asked and the metadata of limits that have room.
+	DynamicMetadata bool `yaml:"dynamic_metadata"`
+}
+
 // Audit says where records go.
 type Audit struct {
 	// Sink is stdout (default) or file.
@@ -167,14 +183,15 @@ func (s Secret) Reveal() string { return string(s) }
 // Defaults returns the settings of a server that was told nothing: loopback, memory, records to stdout.
 func Defaults() Settings {
 	return Settings{
-		Admin:   Admin{Address: "127.0.0.1:9192"},
-		Redis:   Redis{Timeout: format.Duration(20 * time.Millisecond), Replicas: 1},
-		Audit:   Audit{Sink: "stdout", Queue: 8192, OnFull: "drop_allows"},
-		Metrics: Metrics{MaxRoutes: 200},
-		Log:     Log{Level: "info"},
-		Budget:  format.Duration(200 * time.Millisecond),
-		Drain:   format.Duration(5 * time.Second),
-		Poll:    format.Duration(2 * time.Second),
+		Admin:     Admin{Address: "127.0.0.1:9192"},
+		Redis:     Redis{Timeout: format.Duration(20 * time.Millisecond), Replicas: 1},
+		RateLimit: RateLimit{LimitHeader: "RateLimit-Limit", RemainingHeader: "RateLimit-Remaining", ResetHeader: "RateLimit-Reset"},
+		Audit:     Audit{Sink: "stdout", Queue: 8192, OnFull: "drop_allows"},
+		Metrics:   Metrics{MaxRoutes: 200},
+		Log:       Log{Level: "info"},
+		Budget:    format.Duration(200 * time.Millisecond),
+		Drain:     format.Duration(5 * time.Second),
+		Poll:      format.Duration(2 * time.Second),
 	}
 }
 

@@ -1,14 +1,143 @@
 // Package descriptors is the stage that takes the limits of a rate limit request: one that brings descriptors, in the
 // sense of Envoy's rate limit service, and asks for nothing else.
 //
-// It compiles the files ratelimits/*.yaml of a bundle. Only the assembly imports it.
+// It compiles the files ratelimits/*.yaml of a bundle, asks package descriptor which limits a request meets, and the rate
+// limiter whether they have room. It stands alone in a pipeline of its own. Only the assembly imports it. It holds no
+// counter and no clock, and tells nobody what a counter is keyed by.
 package descriptors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/verdict"
+	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/descriptor"
+)
 
 // Name is the stage's name: the key of its part in a compiled domain.
 const Name = "descriptors"
 
-// Stage is the descriptors stage. It is safe for concurrent use.
-type Stage struct{}
+// margin is kept free before the decision's deadline, so that local shares answer for a store that hangs and not the
+// deadline.
+const margin = 2 * time.Millisecond
+
+var (
+	// ErrNotCompiled is returned for a case without descriptors, or whose domain this stage did not compile.
+	ErrNotCompiled = errors.New("take the limits of descriptors: not a compiled domain")
+
+	errUndecided = errors.New("take the limits of descriptors: no answer")
+)
+
+// Stage is the descriptors stage. It is safe for concurrent use. The zero Stage compiles and takes nothing; use New.
+type Stage struct {
+	limiter *ratelimiter.Limiter
+}
+
+// New returns a stage that counts with a limiter. Closing the limiter charges what waits.
+func New(limiter *ratelimiter.Limiter) (*Stage, error) {
+	if limiter == nil {
+		return nil, errors.New("descriptors stage: no limiter")
+	}
+	return &Stage{limiter: limiter}, nil
+}
 
 // Name returns the stage's name.
 func (*Stage) Name() string { return Name }
+
+// Evaluate implements pipeline.Stage.
+func (s *Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+	asked := c.Request.Descriptors
+	if asked == nil || s.limiter == nil {
+		return pipeline.Stop, ErrNotCompiled
+	}
+	c.Verdict.Descriptors = make([]verdict.DescriptorState, len(asked.List))
+	if c.Service == nil { // no bundle has the domain
+		return pipeline.Continue, nil
+	}
+	p, ok := pipeline.Part[*part](c, Name)
+	if !ok {
+		return pipeline.Stop, ErrNotCompiled
+	}
+	rules, err := p.domain.Match(question(asked))
+	if err != nil {
+		c.Verdict.Explanation.Detail = err.Error()   // it holds no text of the request
+		return c.Deny(verdict.MalformedRequest), nil //nolint:nilerr // the caller's mistake, and no outage
+	}
+	plan, err := newPlan(rules, p.chargeDenied)
+	if err != nil {
+		return pipeline.Stop, err
+	}
+	if len(plan.charges) > ratelimiter.MaxCharges {
+		c.Verdict.Explanation.Detail = fmt.Sprintf("%d limits hold for the request, at most %d can be taken together", len(plan.charges), ratelimiter.MaxCharges)
+		return c.Deny(verdict.MalformedRequest), nil
+	}
+	return s.ask(ctx, c, plan)
+}
+
+// question takes a request over.
+func question(asked *request.Descriptors) descriptor.Request {
+	out := descriptor.Request{Hits: asked.Hits, Descriptors: make([]descriptor.Descriptor, len(asked.List))}
+	for i := range asked.List {
+		in, d := &asked.List[i], &out.Descriptors[i]
+		d.Hits = in.Hits
+		d.Entries = make([]descriptor.Entry, len(in.Pairs))
+		for j, pair := range in.Pairs {
+			d.Entries[j] = descriptor.Entry(pair)
+		}
+		if in.Override != nil {
+			unit, _ := descriptor.ParseUnit(in.Override.Unit) // none of an unknown one, which Match refuses
+			d.Override = &descriptor.Override{RequestsPerUnit: in.Override.RequestsPerUnit, Unit: unit}
+		}
+	}
+	return out
+}
+
+// ask takes the limits, or looks at them where nothing may be charged.
+func (s *Stage) ask(ctx context.Context, c *pipeline.Case, p *plan) (pipeline.Outcome, error) {
+	ctx, cancel := ahead(ctx)
+	defer cancel()
+	dry := c.Request.Mode == request.Dry
+	over := p.over()
+	if dry || over || p.lookFirst {
+		d, err := s.limiter.Peek(ctx, p.looks())
+		if err != nil {
+			return pipeline.Stop, fmt.Errorf("look at the limits of descriptors: %w", err)
+		}
+		p.read(&d)
+		over = p.over()
+	}
+	if !dry && !over {
+		d, err := s.limiter.Take(ctx, p.due())
+		if err != nil {
+			return pipeline.Stop, fmt.Errorf("take the limits of descriptors: %w", err)
+		}
+		p.read(&d)
+		over = p.over()
+		if !d.Allowed && !over {
+			return pipeline.Stop, errUndecided
+		}
+	}
+	c.Verdict.Degraded = c.Verdict.Degraded || p.degraded
+	p.explain(c)
+	if !over {
+		return pipeline.Continue, nil
+	}
+	if p.chargeDenied && !dry {
+		// Nobody waits for it: where too many wait the denial is not charged.
+		_, _ = s.limiter.TrySettle(p.uncharged())
+	}
+	return c.Deny(verdict.LimitExceeded), nil
+}
+
+// ahead ends the call a little before the decision ends.
+func ahead(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(ctx, deadline.Add(-margin))
+	}
+	return ctx, func() {}
+}

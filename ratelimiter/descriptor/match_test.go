@@ -281,6 +281,11 @@ func TestCounters(t *testing.T) {
 		}
 		seen[key] = text
 	}
+	// An override of the very text of a shared wildcard is one value, and not all of them.
+	literal := match(t, d, descriptor.Request{Descriptors: []descriptor.Descriptor{{Entries: entries("share=s*"), Override: &descriptor.Override{RequestsPerUnit: 1, Unit: descriptor.Hour}}}})[0].Key
+	if literal == meets(t, d, "share=s1").Key {
+		t.Errorf("an override shares the wildcard's counter %q", literal)
+	}
 	// Another domain and another scope count apart.
 	config := descriptor.Config{Domain: "d", Descriptors: nodes{{Key: "a", Limit: perHour(1)}}}
 	other, _ := descriptor.Compile("other", config)

@@ -69,7 +69,7 @@ func TestDecisions(t *testing.T) {
 		{name: "1.1 requests_per_unit 0", requests: []*request.Request{keys("none"), keys("ten", "none"), keys("ten")}, want: []string{"over 0!", "over :0!", "ok 9"}},
 		{name: "1.3 a refused request charges nothing", requests: []*request.Request{keys("two"), keys("two"), keys("two", "ten"), keys("ten")}, want: []string{"ok 1", "ok 0", "over 0!-", "ok 9"}},
 		{name: "1.3 compat.charge_denied charges the others", compat: "yes", requests: []*request.Request{keys("two"), keys("two"), keys("two", "ten"), keys("ten")}, want: []string{"ok 1", "ok 0", "over 0!9", "ok 8"}},
-		{name: "1.3 compat.charge_denied empties what is over", compat: "yes", requests: []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four)}, want: []string{"ok 6", "ok 2", "over 0!"}},
+		{name: "1.3 compat.charge_denied empties what is over", compat: "yes", requests: []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), keys("ten")}, want: []string{"ok 6", "ok 2", "over 0!", "over 0!"}},
 		{name: "1.3 hits", requests: []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), keys("ten")}, want: []string{"ok 6", "ok 2", "over 0!", "ok 1"}},
 		{name: "1.3 hits above all limits", requests: []*request.Request{hits(keys("ten", "other"), &huge, &huge), keys("ten")}, want: []string{"over 0!-", "ok 9"}},
 		{name: "1.3 a look", requests: []*request.Request{hits(keys("two"), &zero), hits(keys("two"), &zero), keys("two"), keys("two"), hits(keys("two"), &zero)}, want: []string{"ok 2", "ok 2", "ok 1", "ok 0", "over 0!"}, calls: "peek peek take take peek"},
@@ -95,6 +95,9 @@ func TestDecisions(t *testing.T) {
 				got := "ok "
 				if outcome != pipeline.Continue {
 					got = "over "
+					if c.compat != "" {
+						<-w.settled
+					}
 					if answer.Verdict.Reason != verdict.LimitExceeded {
 						t.Errorf("request %d: reason %s", i, answer.Verdict.Reason)
 					}
@@ -171,6 +174,45 @@ func TestOverride(t *testing.T) {
 		if outcome != pipeline.Stop || c.Verdict.Reason != verdict.MalformedRequest || !strings.Contains(c.Verdict.Explanation.Detail, "its unit is not second, minute") {
 			t.Errorf("%q: %+v", unit, c.Verdict)
 		}
+	}
+}
+
+// TestRepeated: a counter that a request names twice, by a limit and by an override, is bound by the stricter of both.
+func TestRepeated(t *testing.T) {
+	for name, c := range map[string]struct {
+		key      string
+		override uint32
+		first    bool // the override stands first
+		want     string
+	}{
+		"the override is smaller":             {"ten", 2, false, "ok 00"},
+		"the override is smaller, and first":  {"ten", 2, true, "ok 00"},
+		"the override is larger":              {"ten", 50, false, "ok 88"},
+		"the override is too small":           {"ten", 1, false, "over 0!0!"},
+		"a limit in shadow":                   {"shade", 1, false, "over 00!"},
+		"a limit in shadow, behind":           {"shade", 1, true, "over 0!0"},
+		"a limit in shadow, and room for two": {"shade", 2, true, "over 0!0"}, // the shadow's own number is the smaller one
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, edge)
+			r := keys(c.key, c.key)
+			i, unit := 1, "hour"
+			if c.first {
+				i = 0
+			}
+			if c.key == "ten" {
+				unit = "minute"
+			}
+			r.Descriptors.List[i].Override = &request.Override{RequestsPerUnit: c.override, Unit: unit}
+			answer, outcome := w.ask(r)
+			got := "over "
+			if outcome == pipeline.Continue {
+				got = "ok "
+			}
+			if got += left(answer.Verdict.Descriptors); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
 	}
 }
 

@@ -19,11 +19,13 @@ type world struct {
 	stage *Stage
 	part  any
 	calls []string // of the store
+
+	settled chan struct{} // one for each call that settles, which nobody waits for
 }
 
 func newWorld(t *testing.T, yaml string) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), settled: make(chan struct{}, 100)}
 	clock := func() time.Time { return w.now }
 	shared, err := memory.New(memory.Options{Now: clock})
 	if err != nil {
@@ -63,6 +65,12 @@ func (n *noted) Take(ctx context.Context, charges []ratelimiter.Charge) (ratelim
 func (n *noted) Peek(ctx context.Context, charges []ratelimiter.Charge) (ratelimiter.Decision, error) {
 	n.w.calls = append(n.w.calls, "peek")
 	return n.Store.Peek(ctx, charges)
+}
+
+func (n *noted) Settle(ctx context.Context, charges []ratelimiter.Charge) (ratelimiter.Decision, error) {
+	d, err := n.Store.Settle(ctx, charges)
+	n.w.settled <- struct{}{}
+	return d, err
 }
 
 // ask evaluates a request.

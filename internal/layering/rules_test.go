@@ -63,7 +63,7 @@ var importRules = []rule{
 	{tree: "deploy/quickstart", why: "embedded files and a sample API, as a stranger would write it"},
 	{tree: "deploy/quickstart/stack", may: []string{"deploy/quickstart"}, why: "it starts programs and links none of them"},
 	{tree: "deploy/quickstart/reports", may: []string{"clients/..."}, tests: []string{"pdp/assembly/..."}, why: "a sample service sees what any Go service would see"},
-	{tree: "cmd/...", may: []string{"cmd/...", "pdp/assembly", "pdp/assembly/settings", "pdp/lint", "pdp/bundle", "pdp/bundle/format", "pdp/bundle/format/suite", "pdp/decisiontest", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token", "clients/...", "proto/...", "deploy/quickstart/..."}, why: "the command parses and hands over"},
+	{tree: "cmd/...", may: []string{"cmd/...", "pdp/assembly", "pdp/assembly/settings", "pdp/lint", "pdp/bundle", "pdp/bundle/format", "pdp/bundle/format/ratelimits", "pdp/bundle/format/suite", "pdp/decisiontest", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token", "clients/...", "proto/...", "deploy/quickstart/..."}, why: "the command parses and hands over"},
 	{tree: "internal/...", may: []string{"..."}, why: "test support may import anything; only tests import it"},
 	{tree: "test/...", may: []string{"..."}, why: "end-to-end tests may import anything"},
 }

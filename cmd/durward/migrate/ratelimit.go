@@ -1,0 +1,99 @@
+// Package migrate explains what the configuration of other programs becomes here.
+//
+// The command imports it. It opens no file and changes nothing: it words what was read.
+package migrate
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
+)
+
+// differences are what every user of envoyproxy/ratelimit should know; docs/design/limits.md has all of them.
+var differences = []string{
+	"Counters start anew: their keys are others, so both can run side by side on one Redis.",
+	"A request that one limit refuses charges nothing. compat: {charge_denied: true} in a file charges its other limits; limits that are charged after the response need it.",
+	"A limit is not counted in windows that begin with the unit: what is used comes back bit by bit, so never twice the limit at a border.",
+	"Hits of 0 look: over is a limit of which nothing is left.",
+	"Keys and values are compared apart: {key: a_b} is not met by a=b.",
+	"Errors have codes: InvalidArgument for what the gateway asks wrongly, Unavailable for outages.",
+	"SHADOW_MODE and QUOTA_MODE of the whole service, /json and xDS do not exist. LIMIT_RESPONSE_HEADERS_ENABLED is rate_limit.response_headers in durward.yaml, RESPONSE_DYNAMIC_METADATA is rate_limit.dynamic_metadata.",
+}
+
+// RateLimit writes what each rule of a file means, one a line, indented by its depth.
+func RateLimit(w io.Writer, name string, file *ratelimits.File) error {
+	if _, err := fmt.Fprintf(w, "%s: domain %s\n", name, file.Domain); err != nil {
+		return err
+	}
+	return level(w, "  ", file.Descriptors)
+}
+
+// Differences writes what is not as it was.
+func Differences(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "Different from envoyproxy/ratelimit (docs/design/limits.md has all):\n- %s\n", strings.Join(differences, "\n- "))
+	return err
+}
+
+func level(w io.Writer, indent string, descriptors []ratelimits.Descriptor) error {
+	for i := range descriptors {
+		d := &descriptors[i]
+		if _, err := fmt.Fprintf(w, "%s%s: %s\n", indent, pair(d), strings.Join(effects(d), "; ")); err != nil {
+			return err
+		}
+		if err := level(w, indent+"  ", d.Descriptors); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pair(d *ratelimits.Descriptor) string {
+	if d.Value == "" {
+		return string(d.Key)
+	}
+	return string(d.Key) + "=" + string(d.Value)
+}
+
+// effects words what a descriptor of a request meets that ends here.
+func effects(d *ratelimits.Descriptor) []string {
+	if d.RateLimit == nil {
+		return []string{"no limit here"}
+	}
+	out := []string{quantity(d)}
+	if d.ShadowMode {
+		out = append(out, "counted and never refused (shadow)")
+	}
+	if d.QuotaMode {
+		out = append(out, "refuses only when all quotas of the request are used up")
+	}
+	if name := d.RateLimit.Name; name != "" {
+		out = append(out, "named "+string(name))
+	}
+	for _, r := range d.RateLimit.Replaces {
+		out = append(out, "replaces "+string(r.Name))
+	}
+	if d.DetailedMetric || d.ValueToMetric {
+		out = append(out, "named in metrics and records by values of requests")
+	}
+	return out
+}
+
+func quantity(d *ratelimits.Descriptor) string {
+	l := d.RateLimit
+	switch {
+	case l.Unlimited:
+		return "no limit (unlimited)"
+	case l.RequestsPerUnit == 0:
+		return "refuses everything"
+	}
+	amount := fmt.Sprintf("%d per %s", l.RequestsPerUnit, strings.ToLower(string(l.Unit)))
+	switch {
+	case d.ShareThreshold:
+		return amount + " for all values together"
+	case d.Value == "" || strings.Contains(string(d.Value), "*"):
+		return amount + " for each value"
+	}
+	return amount
+}

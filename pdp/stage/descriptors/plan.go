@@ -75,7 +75,8 @@ func closed(r *descriptor.Rule) bool {
 
 // define turns a rule into a limit of the rate limiter. envoyproxy/ratelimit counts in fixed windows that begin at
 // multiples of the unit since the epoch; this is the one place that chooses the algorithm. Until the rate limiter has such
-// windows it is GCRA with all of a unit's requests as the burst, its default: never more at once, and never twice at a border.
+// windows it is GCRA with all of a unit's requests N as the burst, its default: never more than N at once, where windows admit
+// 2N at a border, and up to 2N - 1 in a window that begins idle, where windows admit N.
 func (p *plan) define(r *descriptor.Rule, shadow bool) ratelimiter.Definition {
 	const longest = 128 // bytes of a limit's name
 	d := ratelimiter.Definition{

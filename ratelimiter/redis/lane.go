@@ -11,16 +11,31 @@ import (
 
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
+	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
+	"github.com/durward-pdp/durward/ratelimiter/window"
 )
 
 // What the script calls things. See script.lua.
 const (
-	algorithmGCRA = 1
+	codeGCRA    = 1
+	codeWindows = 2
+	codeLogs    = 3
 
-	replyRoom      = 1
-	replyCharged   = 2
-	replyPerCharge = 3
+	replyRoom    = 1
+	replyCharged = 2
 )
+
+// replyNumbers returns how many numbers the script answers for a charge of a limit.
+func replyNumbers(l *ratelimiter.Limit) int {
+	switch l.Algorithm() {
+	case ratelimiter.GCRA:
+		return 3
+	case ratelimiter.SlidingLog:
+		return 5
+	default: // the windows
+		return 4
+	}
+}
 
 // lane makes one call at a time. What it allocates for a call serves the next one too, but holds nobody's keys between.
 type lane struct {
@@ -76,7 +91,7 @@ func (l *lane) answer(now time.Time) {
 	at := 1
 	for i, j := range l.jobs {
 		if err == nil {
-			end := at + replyPerCharge*len(j.charges)
+			end := at + j.numbers()
 			j.now, j.reply, at = reply[0], reply[at:end], end
 		}
 		j.finish(err)
@@ -100,10 +115,10 @@ func (l *lane) call(timeout time.Duration) ([]int64, error) {
 	s := l.store
 	ctx, cancel := context.WithTimeout(context.Background(), timeout) //nolint:forbidigo // it is for many callers, any of whom may leave
 	defer cancel()
-	want := 1 + replyPerCharge*l.encode()
+	want := 1 + l.encode()
 	reply, err := l.eval(ctx, "evalsha", s.script.Hash())
 	if goredis.HasErrorPrefix(err, "NOSCRIPT") { // nothing ran: this is the one answer that is safe to ask again
-		reply, err = l.eval(ctx, "eval", scriptText)
+		reply, err = l.eval(ctx, "eval", scriptText())
 	}
 	if err != nil {
 		return nil, err
@@ -121,16 +136,16 @@ func (l *lane) eval(ctx context.Context, command, script string) ([]int64, error
 	return cmd.Result()
 }
 
-// encode writes the arguments of the call and returns the number of charges in it.
+// encode writes the arguments of the call and returns how many numbers will be answered for its charges.
 func (l *lane) encode() int {
-	charges := 0
+	numbers := 0
 	for _, j := range l.jobs {
 		l.asked.add(int64(j.op), int64(len(j.charges)))
 		for i := range j.charges {
 			c := &j.charges[i]
 			l.asked.add(l.key(c.Key), l.rule(c))
 		}
-		charges += len(j.charges)
+		numbers += j.numbers()
 	}
 	l.args = append(l.args, "", "", len(l.keys))
 	for i := range l.keys {
@@ -141,7 +156,7 @@ func (l *lane) encode() int {
 		at = fmt.Sprint(l.store.opt.ScriptTime().UnixMicro())
 	}
 	l.args = append(l.args, at, l.rules.bytes(), l.asked.bytes())
-	return charges
+	return numbers
 }
 
 func (l *lane) key(k ratelimiter.Key) int64 {
@@ -160,14 +175,30 @@ func (l *lane) rule(c *ratelimiter.Charge) int64 {
 	if !ok {
 		at = len(l.ruleAt) + 1
 		l.ruleAt[id] = at
-		rate := c.Limit.Rate()
-		step, span := rate.Step(c.Cost), rate.Span()
-		d := c.Limit.Definition()
-		allowed, refused := d.Counting != ratelimiter.CountDenied, d.Counting == ratelimiter.CountAll
-		l.rules.add(algorithmGCRA, c.Cost, flag(!d.Shadow), flag(allowed), flag(refused))
-		l.rules.add(rate.Count(), step.Micros, step.Part, span.Micros, span.Part)
+		l.addRule(c)
 	}
 	return int64(at)
+}
+
+// addRule writes one rule.
+func (l *lane) addRule(c *ratelimiter.Charge) {
+	d := c.Limit.Definition()
+	add := func(code int64, arguments [5]int64) {
+		l.rules.add(code, c.Cost, flag(!d.Shadow), flag(d.Counting != ratelimiter.CountDenied), flag(d.Counting == ratelimiter.CountAll))
+		l.rules.add(arguments[:]...)
+	}
+	switch d.Algorithm {
+	case ratelimiter.GCRA:
+		rate := c.Limit.Rate()
+		step, span := rate.Step(c.Cost), rate.Span()
+		add(codeGCRA, [5]int64{rate.Count(), step.Micros, step.Part, span.Micros, span.Part})
+	case ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.Quota:
+		rate := c.Limit.Window()
+		add(codeWindows, [5]int64{rate.Count(), rate.Length(), int64(rate.Calendar()), flag(rate.Sliding())})
+	case ratelimiter.SlidingLog:
+		rate := c.Limit.Log()
+		add(codeLogs, [5]int64{rate.Count(), rate.Window()})
+	}
 }
 
 func flag(set bool) int64 {
@@ -180,20 +211,32 @@ func flag(set bool) int64 {
 // decide reads the script's answer to one job.
 func decide(j *job) ratelimiter.Decision {
 	d := ratelimiter.Decision{Allowed: true, Limits: make([]ratelimiter.Status, len(j.charges))}
+	reply := j.reply
 	for i := range j.charges {
-		c, r := &j.charges[i], j.reply[replyPerCharge*i:]
-		room := r[0]&replyRoom != 0
-		d.Limits[i] = c.Status(&ratelimiter.Reading{
-			Now:     j.now,
-			TAT:     gcra.Instant{Micros: r[1], Part: r[2]},
-			Room:    room,
-			Charged: r[0]&replyCharged != 0,
-		})
-		if !room && j.op != settle && !c.Limit.Definition().Shadow {
+		c := &j.charges[i]
+		n := replyNumbers(c.Limit)
+		r := reading(c.Limit, reply[:n])
+		r.Now, reply = j.now, reply[n:]
+		d.Limits[i] = c.Status(&r)
+		if !r.Room && j.op != settle && !c.Limit.Definition().Shadow {
 			d.Allowed = false
 		}
 	}
 	return d
+}
+
+// reading reads the script's numbers for one charge.
+func reading(l *ratelimiter.Limit, r []int64) ratelimiter.Reading {
+	out := ratelimiter.Reading{Room: r[0]&replyRoom != 0, Charged: r[0]&replyCharged != 0}
+	switch l.Algorithm() {
+	case ratelimiter.GCRA:
+		out.TAT = gcra.Instant{Micros: r[1], Part: r[2]}
+	case ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.Quota:
+		out.Window = window.Counter{Until: r[1], Used: r[2], Before: r[3]}
+	case ratelimiter.SlidingLog:
+		out.Log = slidinglog.View{Used: r[1], More: r[2], Enough: r[3], Last: r[4]}
+	}
+	return out
 }
 
 // array is a MessagePack array of integers that are not negative.

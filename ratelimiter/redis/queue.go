@@ -91,6 +91,15 @@ type job struct {
 	err   error
 }
 
+// numbers returns how many numbers the script answers for the job.
+func (j *job) numbers() int {
+	n := 0
+	for i := range j.charges {
+		n += replyNumbers(j.charges[i].Limit)
+	}
+	return n
+}
+
 func (j *job) finish(err error) {
 	j.err = err
 	j.done <- struct{}{}

@@ -18,6 +18,7 @@ import (
 	"github.com/durward-pdp/durward/internal/redistest"
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
+	"github.com/durward-pdp/durward/ratelimiter/window"
 )
 
 // patient is a deadline that a loaded machine does not reach.
@@ -164,7 +165,15 @@ func sequenceLimits(rng *rand.Rand) (all []ratelimiter.Definition) {
 			Shadow:   rng.IntN(4) == 0,
 			Counting: ratelimiter.Counting(rng.IntN(3)),
 		}
-		d.Burst = max(1, d.Count/(1+rng.Int64N(3)))
+		switch d.Algorithm = ratelimiter.Algorithm(i % 6 % 5); d.Algorithm { // each name has one, as its counters have
+		case ratelimiter.GCRA:
+			d.Burst = max(1, d.Count/(1+rng.Int64N(3)))
+		case ratelimiter.SlidingLog:
+			d.Count, d.Window = min(d.Count, 1000), time.Second // a log keeps its units for the window under which they came
+		case ratelimiter.Quota:
+			d.Window, d.Calendar = 0, window.Calendar(1+rng.IntN(4))
+		default:
+		}
 		all = append(all, d)
 	}
 	return all
@@ -174,7 +183,11 @@ func sequenceCharges(t *testing.T, rng *rand.Rand, all []ratelimiter.Definition,
 	first := rng.IntN(6)
 	for i := range 1 + rng.IntN(4) {
 		d := all[(first+i)%6+6*rng.IntN(2)]
-		cost := []int64{0, 1, 1, 1, 1 + rng.Int64N(d.Burst), d.Burst + 1}[rng.IntN(6)]
+		most := max(d.Burst, 1)
+		if d.Algorithm != ratelimiter.GCRA {
+			most = d.Count
+		}
+		cost := []int64{0, 1, 1, 1, 1 + rng.Int64N(most), most + 1}[rng.IntN(6)]
 		c := charge(t, d, strconv.Itoa(rng.IntN(2)), min(cost, ratelimiter.MaxCost))
 		keys[string(c.Key)] = true
 		charges = append(charges, c)
@@ -398,7 +411,7 @@ func TestAllocations(t *testing.T) {
 		t.Errorf("%v allocations to encode 32 decisions", n)
 	}
 	j := l.jobs[0]
-	j.reply = make([]int64, replyPerCharge*len(j.charges))
+	j.reply = make([]int64, j.numbers())
 	if n := testing.AllocsPerRun(100, func() { decide(j) }); n > 1 { // the statuses
 		t.Errorf("%v allocations to read an answer", n)
 	}

@@ -9,7 +9,7 @@
 -- ARGV[3]  the decisions: operation (1 take, 2 settle, 3 peek), number of charges, then for each its counter and its rule
 -- Rules and decisions are MessagePack arrays of integers, which are cheaper to read here than one text per number. For
 -- the same reason a rule stays where it is, and is called by the place before its first number.
--- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, and the counter's two numbers.
+-- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, and the numbers of the counter.
 local TAKE, SETTLE = 1, 2
 local ALGORITHM, COST, ENFORCED, WHEN_ALLOWED, WHEN_REFUSED = 1, 2, 3, 4, 5
 local RULE = 10 -- numbers
@@ -23,12 +23,16 @@ else
   now = t[1] * 1000000 + t[2]
 end
 
--- An algorithm is three functions. A counter's state is two values, x and y; x is nil where there is no counter. Another
--- algorithm needs its table here, its code in `algorithms`, and in Go the arguments of its rules and the reading of x, y.
---   read(text)      the state as it was stored; foreign text is no error
---   look(r, x, y)   the state in the range that the rule and the time leave, whether there is room for the cost, and the
---                   state after it; without room, that of an empty bucket. rules[r + 6] is the first argument
---   write(x, y)     the text to store, and the milliseconds after which no counter says the same
+-- An algorithm is five functions. A counter's state is two values, x and y; x is nil where there is no counter. Another
+-- algorithm needs its table here, its code in `algorithms`, and in Go the arguments of its rules and the reading of its reply.
+--   read(text)        the state as it was stored; foreign text is no error
+--   look(r, x, y)     what is found, as two values; whether there is room for the cost; and what a charge would leave, or take.
+--                     Without room that is an empty bucket. rules[r + 6] is the first argument
+--   charge(x, y)      the state after a charge, from the last two values of look
+--   reply(o, x, y)    puts the numbers of the counter behind out[o], from what look found or would leave, and returns their end
+--   write(x, y)       the text to store, and the milliseconds after which no counter says the same
+local out = {now}
+
 local gcra = {} -- x microseconds and y parts of 1/count microsecond; arguments: count, and step and span as x and y
 
 function gcra.read(text)
@@ -63,7 +67,41 @@ function gcra.write(x, y)
   return string.format('%d.%d', x, y), math.ceil((x + 1 - now) / 1000)
 end
 
-local algorithms = {gcra}
+function gcra.charge(x, y)
+  return x, y
+end
+
+function gcra.reply(o, x, y)
+  out[o + 1], out[o + 2] = x, y
+  return o + 2
+end
+
+-- by_text makes an algorithm of the functions of windows.lua, whose state is the stored text, and its life once it is charged.
+local function by_text(look, charge, reply)
+  return {
+    read = function(text) return text end,
+    look = function(r, text)
+      local s = look(text, now, rules[r + COST], rules[r + 6], rules[r + 7], rules[r + 8], rules[r + 9])
+      return s, nil, s.room, s
+    end,
+    charge = charge,
+    reply = reply,
+    write = function(text, ms) return text, ms end,
+  }
+end
+
+-- arguments: count, length, calendar, sliding
+local windows = by_text(window_look, window_charge, function(o, s)
+  out[o + 1], out[o + 2], out[o + 3] = window_reading(s)
+  return o + 3
+end)
+-- arguments: count, window
+local logs = by_text(log_look, log_charge, function(o, s)
+  out[o + 1], out[o + 2], out[o + 3], out[o + 4] = log_reading(s)
+  return o + 4
+end)
+
+local algorithms = {gcra, windows, logs}
 
 local stored = redis.call('MGET', unpack(KEYS))
 local xs, ys, writer = {}, {}, {} -- of the counters that changed
@@ -90,8 +128,8 @@ local function charges(op, r, room, allowed)
   return op == SETTLE and rules[r + COST] > 0
 end
 
-local out, o = {now}, 1
-local room, nextX, nextY = {}, {}, {} -- of the charges of one decision
+local o = 1
+local room, places, nextX, nextY = {}, {}, {}, {} -- of the charges of one decision
 local asked, at = cmsgpack.unpack(ARGV[3]), 1
 local total = #asked
 while at < total do
@@ -99,9 +137,10 @@ while at < total do
   for i = 1, n do
     local k, r = asked[at + 2 * i], (asked[at + 2 * i + 1] - 1) * RULE
     local algorithm = algorithms[rules[r + ALGORITHM]]
-    local place = o + 3 * i
-    out[place - 2] = 0
-    out[place - 1], out[place], room[i], nextX[i], nextY[i] = algorithm.look(r, state(k, algorithm))
+    local x, y
+    x, y, room[i], nextX[i], nextY[i] = algorithm.look(r, state(k, algorithm))
+    places[i], out[o + 1] = o + 1, 0
+    o = algorithm.reply(o + 1, x, y)
     if not room[i] and rules[r + ENFORCED] == 1 then
       allowed = false
     end
@@ -110,12 +149,13 @@ while at < total do
     local k, r = asked[at + 2 * i], (asked[at + 2 * i + 1] - 1) * RULE
     local answer = room[i] and 1 or 0
     if charges(op, r, room[i], allowed) then
-      local x, y = nextX[i], nextY[i]
-      xs[k], ys[k], writer[k] = x, y, algorithms[rules[r + ALGORITHM]]
-      answer, out[o + 2], out[o + 3] = answer + 2, x, y
+      local algorithm = algorithms[rules[r + ALGORITHM]]
+      xs[k], ys[k] = algorithm.charge(nextX[i], nextY[i])
+      writer[k] = algorithm
+      algorithm.reply(places[i], nextX[i], nextY[i])
+      answer = answer + 2
     end
-    out[o + 1] = answer
-    o = o + 3
+    out[places[i]] = answer
   end
   at = at + 2 + 2 * n
 end

@@ -21,8 +21,14 @@ import (
 	"github.com/durward-pdp/durward/ratelimiter"
 )
 
+//go:embed windows.lua
+var windowsText string
+
 //go:embed script.lua
-var scriptText string
+var batchText string
+
+// scriptText returns the script: the counters of windows, then what calls them.
+func scriptText() string { return windowsText + batchText }
 
 // Store implements ratelimiter.Store. It is safe for concurrent use.
 type Store struct {
@@ -48,7 +54,7 @@ func New(o Options) (*Store, error) {
 	goredis.SetLogger(silent{})
 	s := &Store{
 		client:  goredis.NewClient(c),
-		script:  goredis.NewScript(scriptText),
+		script:  goredis.NewScript(scriptText()),
 		breaker: newBreaker(o.Breaker, o.Random, o.OnHealth, o.Now()),
 		queue:   newQueue(o.Batch, o.Timeout/2, o.Now),
 		opt:     o,
@@ -83,7 +89,7 @@ func (s *Store) Health() Health { return s.breaker.look() }
 // nothing and does not move the breaker.
 func (s *Store) Prepare(ctx context.Context) error {
 	slow := s.client.WithTimeout(dialTimeout)
-	if err := slow.ScriptLoad(ctx, scriptText).Err(); err != nil {
+	if err := slow.ScriptLoad(ctx, scriptText()).Err(); err != nil {
 		hint := ""
 		var slow interface{ Timeout() bool }
 		if s.client.Options().TLSConfig != nil && errors.As(err, &slow) && slow.Timeout() {
@@ -116,9 +122,6 @@ func (s *Store) call(ctx context.Context, op operation, charges []ratelimiter.Ch
 	if len(charges) == 0 {
 		return ratelimiter.Decision{Allowed: true}, nil
 	}
-	if err := onlyGCRA(charges); err != nil {
-		return ratelimiter.Decision{}, err
-	}
 	d, err := s.ask(ctx, op, charges)
 	if err != nil {
 		return ratelimiter.Decision{}, fmt.Errorf("%s %d limits in Redis at %s: %w", op, len(charges), s.Address(), err)
@@ -139,14 +142,4 @@ func (s *Store) ask(ctx context.Context, op operation, charges []ratelimiter.Cha
 		return ratelimiter.Decision{}, err
 	}
 	return s.queue.ask(ctx, op, charges, start)
-}
-
-// onlyGCRA refuses what the script does not know: nothing is counted in another way than its limit says.
-func onlyGCRA(charges []ratelimiter.Charge) error {
-	for i := range charges {
-		if a := charges[i].Limit.Algorithm(); a != ratelimiter.GCRA {
-			return fmt.Errorf("%w: limit %q counts by %v, and limits in Redis by gcra only", ratelimiter.ErrCharges, charges[i].Limit.Definition().Name, a)
-		}
-	}
-	return nil
 }

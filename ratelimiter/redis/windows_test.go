@@ -17,7 +17,7 @@ import (
 	"github.com/durward-pdp/durward/ratelimiter/window"
 )
 
-//go:embed windows.lua.txt
+//go:embed windows.lua
 var windowFunctions string
 
 // windowScript runs the functions on one key: ARGV is take, settle or peek, the time, the cost, and the rate.

@@ -1,5 +1,5 @@
--- Counters of windows and sliding logs, as packages window and slidinglog count them: functions for a script that reads all
--- values, decides, and writes. Nothing here calls Redis. All numbers are integers below 2^53, but for the one product
+-- Counters of windows and sliding logs, as packages window and slidinglog count them: functions for script.lua, which stands
+-- behind this text, reads all values, decides, and writes. Nothing here calls Redis. All numbers are integers below 2^53, but for the one product
 -- that may be larger (weight); every value is one string, and one that cannot be read counts as none.
 --
 -- X_look(value, now, cost, ...) returns a table with room (whether the cost has room) and left (units that would pass).

@@ -37,7 +37,7 @@ var importRules = []rule{
 	{tree: "pdp/audit", may: []string{"pdp/request", "pdp/route", "pdp/subject", "pdp/verdict", "proto/..."}, why: "a record is made of the decision's own types"},
 	{tree: "pdp", may: with(pipelineAndBelow, "pdp/audit"), why: "the engine runs a pipeline and never names a stage"},
 	{tree: "pdp/stage/inspection", may: forStages, why: "stages are siblings that never see each other, an adapter or a wire type"},
-	{tree: "pdp/stage/limits", may: with(forStages, "ratelimiter"), tests: []string{"ratelimiter/..."}, why: "stages are siblings that never see each other, an adapter or a wire type"},
+	{tree: "pdp/stage/limits", may: with(forStages, "ratelimiter", "ratelimiter/window"), tests: []string{"ratelimiter/..."}, why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/descriptors", may: with(forStages, "pdp/bundle/format/ratelimits", "ratelimiter", "ratelimiter/descriptor"), tests: []string{"ratelimiter/..."}, why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/identity", may: with(forStages, "pdp/token"), tests: []string{"pdp/state/..."}, why: "stages are siblings that never see each other, an adapter or a wire type; state is an interface that the stage declares"},
 	{tree: "pdp/stage/policy", may: with(forStages, "pdp/stage/policy/pattern"), why: "stages are siblings that never see each other, an adapter or a wire type"},

@@ -159,7 +159,7 @@ var policyKeys = map[string]key{
 var limitKeys = map[string]key{
 	"rate":                         {by: byLimits},
 	"burst":                        {by: byLimits, positive: true},
-	"algorithm":                    {by: byLimits, values: []string{"gcra", "fixed_window", "sliding_window", "sliding_log", "quota"}, later: []string{"fixed_window", "sliding_window", "sliding_log", "quota"}},
+	"algorithm":                    {by: byLimits, values: []string{"gcra", "fixed_window", "sliding_window", "sliding_log", "quota"}},
 	"by":                           {by: byLimits},
 	"by.[].attr":                   {by: byLimits},
 	"by.[].missing":                {by: byLimits, values: []string{"deny", "skip", "share"}},

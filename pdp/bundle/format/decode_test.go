@@ -77,8 +77,8 @@ func TestDecodeLimits(t *testing.T) {
 		},
 		ByClass: &byClass{
 			Of:        "subject.roles",
-			FirstOf:   []map[string]classRate{{"gold": {Rate: Rate{1000, time.Minute}}}, {"silver": {Rate: Rate{300, time.Minute}, Burst: 15}}},
-			Otherwise: classRate{Rate: Rate{100, time.Minute}},
+			FirstOf:   []map[string]classRate{{"gold": {Rate: Rate{Count: 1000, Window: time.Minute}}}, {"silver": {Rate: Rate{Count: 300, Window: time.Minute}, Burst: 15}}},
+			Otherwise: classRate{Rate: Rate{Count: 100, Window: time.Minute}},
 		},
 	}}}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(File{})); diff != "" {
@@ -120,8 +120,8 @@ func TestDecodeService(t *testing.T) {
 			Request: map[string]Attribute{"sub": {Name: "subject.key"}, "ten": {Name: "subject.tenant", Missing: &dash}}}},
 		Defaults: Defaults{Body: &Body{Max: new(Size(64 << 10)), Types: []string{"application/json"}}},
 		LimitDefinitions: map[string]Limit{
-			"per-address": {Rate: Rate{1000, time.Minute}, By: []Attribute{{Name: "client.network"}}, Cost: int64(2)},
-			"by.dots[0]":  {Rate: Rate{5, 30 * time.Second}, Cost: "request.size", Shadow: true},
+			"per-address": {Rate: Rate{Count: 1000, Window: time.Minute}, By: []Attribute{{Name: "client.network"}}, Cost: int64(2)},
+			"by.dots[0]":  {Rate: Rate{Count: 5, Window: 30 * time.Second}, Cost: "request.size", Shadow: true},
 		},
 		Routes: []Route{
 			{Name: "read", Path: "/orders/{id}", Methods: []string{"GET"}},
@@ -289,14 +289,17 @@ func TestScalars(t *testing.T) {
 			t.Errorf("the size %q passed as %d", s, size)
 		}
 	}
-	for s, want := range map[string]Rate{"100/min": {100, time.Minute}, "5/30s": {5, 30 * time.Second}, "1000000/30d": {1000000, 720 * time.Hour}, "1/h": {1, time.Hour}, "5/15min": {5, 15 * time.Minute}} {
+	for s, want := range map[string]Rate{
+		"100/min": {100, time.Minute, ""}, "5/30s": {5, 30 * time.Second, ""}, "1000000/30d": {1000000, 720 * time.Hour, ""}, "1/h": {1, time.Hour, ""},
+		"5/15min": {5, 15 * time.Minute, ""}, "5000/month": {5000, 31 * day, "month"}, "1/year": {1, 366 * day, "year"},
+	} {
 		var r Rate
 		if !text(&r, s) || r != want {
 			t.Errorf("%q is %v, want %v", s, r, want)
 		}
 	}
-	for _, s := range []string{"", "100", "100/", "/min", "0/min", "-1/min", "1.5/min", "1/0s", "1/367d", "1/m", "1/5ms", "1/min/min", "1/ min", "2000000000/min", "01/min", "1/05s"} {
-		if r := (Rate{7, 7}); text(&r, s) || r != (Rate{7, 7}) {
+	for _, s := range []string{"", "100", "100/", "/min", "0/min", "-1/min", "1.5/min", "1/0s", "1/367d", "1/m", "1/5ms", "1/min/min", "1/ min", "2000000000/min", "01/min", "1/05s", "1/1month", "2/2year", "1/months", "0/month", "1/MONTH"} {
+		if r := (Rate{7, 7, "x"}); text(&r, s) || r != (Rate{7, 7, "x"}) {
 			t.Errorf("the rate %q passed as %v", s, r)
 		}
 	}

@@ -2,6 +2,8 @@ package format
 
 import (
 	"bytes"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -47,4 +49,27 @@ func checkShown(t *testing.T, p Problem, data []byte) {
 	if lines := bytes.Count(data, []byte("\n")) + 1; p.Line > lines {
 		t.Errorf("line %d of %d: %s", p.Line, lines, shown)
 	}
+}
+
+// FuzzRate: what is read as a rate is within its bounds, and what the schema of the files calls one.
+func FuzzRate(f *testing.F) {
+	for _, seed := range []string{"100/min", "5/30s", "1000000/30d", "5000/month", "1/year", "1/1month", "01/s", "1/", "/s"} {
+		f.Add(seed)
+	}
+	pattern := regexp.MustCompile(scalarSchemas[reflect.TypeFor[Rate]()].Pattern)
+	f.Fuzz(func(t *testing.T, text string) {
+		var r Rate
+		if err := r.UnmarshalText([]byte(text)); err != nil {
+			if r != (Rate{}) {
+				t.Fatalf("%q is no rate, and became %+v", text, r)
+			}
+			return
+		}
+		if r.Count < 1 || r.Count > maxCount || r.Window <= 0 || r.Window > maxWindow || r.Calendar != "" && r.Calendar != "month" && r.Calendar != "year" {
+			t.Fatalf("%q became %+v", text, r)
+		}
+		if !pattern.MatchString(text) {
+			t.Fatalf("%q is a rate, and the schema takes it for none", text)
+		}
+	})
 }

@@ -13,10 +13,13 @@ type Duration time.Duration
 // Size is a number of bytes, written "64KiB", "1MiB" or a plain number.
 type Size int64
 
-// Rate is a count in a window, written "100/min", "5/30s" or "1000000/30d".
+// Rate is a count in a window, written "100/min", "5/30s" or "1000000/30d"; for quotas also "5000/month" or "5000/year".
 type Rate struct {
-	Count  int64
+	Count int64
+	// Window is the length, of the longest where a calendar bounds it.
 	Window time.Duration
+	// Calendar is month or year, and empty for windows of one length.
+	Calendar string
 }
 
 const (
@@ -57,7 +60,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// UnmarshalText reads N/WINDOW, where WINDOW is a unit, or a number with a unit, of s, min, h or d.
+// UnmarshalText reads N/WINDOW, where WINDOW is a unit, or a number with a unit, of s, min, h or d; or month or year.
 func (r *Rate) UnmarshalText(text []byte) error {
 	count, window, ok := strings.Cut(string(text), "/")
 	if !ok {
@@ -66,6 +69,10 @@ func (r *Rate) UnmarshalText(text []byte) error {
 	n, ok := wholeNumber(count)
 	if !ok || n < 1 || n > maxCount {
 		return fmt.Errorf("the count of the rate %q is not a whole number from 1 to %d", text, maxCount)
+	}
+	if length, ok := map[string]time.Duration{"month": 31 * day, "year": 366 * day}[window]; ok {
+		*r = Rate{Count: n, Window: length, Calendar: window}
+		return nil
 	}
 	number, unit := splitUnit(window)
 	length, ok := unitLength(unit)

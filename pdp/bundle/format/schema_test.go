@@ -75,7 +75,7 @@ var scalarSchemas = map[reflect.Type]jsonschema.Schema{
 
 	reflect.TypeFor[suite.Moment]():    {Type: "string", Pattern: `^([+-][0-9]+(ms|s|m|min|h|d)|[0-9]{4}-.*)$`},
 	reflect.TypeFor[ratelimits.Text](): {OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "integer"}, {Type: "boolean"}}},
-	reflect.TypeFor[Rate]():            {Type: "string", Pattern: `^[1-9][0-9]*/([1-9][0-9]*)?(s|min|h|d)$`},
+	reflect.TypeFor[Rate]():            {Type: "string", Pattern: `^[1-9][0-9]*/(([1-9][0-9]*)?(s|min|h|d)|month|year)$`},
 	reflect.TypeFor[Size]():            {OneOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: `^(0|[1-9][0-9]*)(B|KiB|MiB|GiB)?$`}}},
 }
 

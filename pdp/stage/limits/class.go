@@ -54,6 +54,10 @@ func (b *binding) choose(f *attribute.Facts) (*ratelimiter.Limit, fault) {
 func (c *compiler) byClass(d *definition, common ratelimiter.Definition) *ratelimiter.Limit {
 	said := d.source.ByClass
 	before := len(c.problems)
+	if common.Algorithm != ratelimiter.GCRA {
+		c.add(d, ".algorithm", "by_class is for gcra, whose classes can share a bucket; with %v write a limit for each, under when", common.Algorithm)
+		return nil
+	}
 	if d.source.Rate.Count != 0 {
 		c.add(d, ".rate", "rate and by_class exclude each other: by_class says what the rate is")
 	}
@@ -70,6 +74,8 @@ func (c *compiler) byClass(d *definition, common ratelimiter.Definition) *rateli
 	switch {
 	case common.Count == 0:
 		c.add(d, ".by_class", "by_class needs otherwise: the rate of everybody else")
+	case said.Otherwise.Rate.Calendar != "":
+		c.add(d, ".by_class.otherwise", "windows of a %s are for algorithm: quota", said.Otherwise.Rate.Calendar)
 	case err != nil:
 		c.add(d, ".by_class.otherwise", "%v", err)
 	}
@@ -97,6 +103,10 @@ func (c *compiler) classes(d *definition, common ratelimiter.Definition, otherwi
 			common.Count, common.Window, common.Burst = said.Rate.Count, said.Rate.Window, said.Burst
 			if seen[name] {
 				c.add(d, at+"."+name, "a second class %q", name)
+			}
+			if said.Rate.Calendar != "" {
+				c.add(d, at+"."+name, "windows of a %s are for algorithm: quota", said.Rate.Calendar)
+				continue
 			}
 			seen[name] = true
 			c.class(d, at+"."+name, name, common, otherwise)

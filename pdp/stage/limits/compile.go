@@ -80,9 +80,7 @@ func (c *compiler) define(name string, d *definition) {
 	if l.At != "" && l.At != "gate" {
 		c.add(d, ".at", "at is gate or left out, not %q", l.At)
 	}
-	if l.Algorithm != "" && l.Algorithm != "gcra" {
-		c.add(d, ".algorithm", "algorithm is gcra, not %q", l.Algorithm)
-	}
+	c.algorithm(d, &made)
 	if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) {
 		c.add(d, "", "the name of a limit is shown in header fields, which take printable ASCII only")
 	}
@@ -95,7 +93,7 @@ func (c *compiler) define(name string, d *definition) {
 			burst = min(burst, d.classes[i].limit.Definition().Burst)
 		}
 		if cost < 1 || cost > burst {
-			c.add(d, ".cost", "a cost is from 1 to the burst, %d: what costs more can never pass", burst)
+			c.add(d, ".cost", "a cost is from 1 to %d, which is what passes at once: what costs more can never pass", burst)
 		}
 	}
 	if len(c.problems) == before {
@@ -269,7 +267,7 @@ func (c *compiler) keys(d *definition) ratelimiter.KeySpace {
 	if d.shared {
 		service = ""
 	}
-	return ratelimiter.NewKeySpace(c.bundle.Name, service, d.limit.Definition().Name)
+	return ratelimiter.NewKeySpace(c.bundle.Name, service, d.limit.Definition().Name).For(d.limit.Algorithm())
 }
 
 // anonymous reports whether a route can be called without a subject.

@@ -49,7 +49,7 @@ func Compile(scope string, c Config) (*Domain, []Problem) {
 	if c.Domain == "" {
 		k.add("$.domain", "a file of limits needs a domain")
 	}
-	d := &Domain{name: c.Domain, keys: ratelimiter.NewKeySpace(scope, definition, c.Domain)}
+	d := &Domain{name: c.Domain, keys: ratelimiter.NewKeySpace(scope, definition, c.Domain).For(ratelimiter.FixedWindow)}
 	d.root = k.level("$", c.Descriptors)
 	if len(k.problems) > 0 {
 		return nil, k.problems

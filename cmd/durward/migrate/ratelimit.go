@@ -15,7 +15,6 @@ import (
 var differences = []string{
 	"Counters start anew: their keys are others, so both can run side by side on one Redis.",
 	"A request that one limit refuses charges nothing. compat: {charge_denied: true} in a file charges its other limits; limits that are charged after the response need it.",
-	"A limit N is not counted in windows that begin with the unit: what is used comes back bit by bit. Never more than N pass at once, where windows admit 2N at a border; but a unit that begins idle admits up to 2N - 1 in all, where windows admit N.",
 	"Hits of 0 look: over is a limit of which nothing is left.",
 	"Keys and values are compared apart: {key: a_b} is not met by a=b.",
 	"Errors have codes: InvalidArgument for what the gateway asks wrongly, Unavailable for outages.",

@@ -73,16 +73,14 @@ func closed(r *descriptor.Rule) bool {
 	return r.Limit.RequestsPerUnit == 0 || r.Hits > uint64(descriptor.MaxRequests)
 }
 
-// define turns a rule into a limit of the rate limiter. envoyproxy/ratelimit counts in fixed windows that begin at
-// multiples of the unit since the epoch; this is the one place that chooses the algorithm. Until the rate limiter has such
-// windows it is GCRA with all of a unit's requests N as the burst, its default: never more than N at once, where windows admit
-// 2N at a border, and up to 2N - 1 in a window that begins idle, where windows admit N.
+// define turns a rule into a limit of the rate limiter. As envoyproxy/ratelimit does, it counts in fixed windows that begin at
+// multiples of the unit since the epoch; this is the one place that chooses the algorithm.
 func (p *plan) define(r *descriptor.Rule, shadow bool) ratelimiter.Definition {
 	const longest = 128 // bytes of a limit's name
 	d := ratelimiter.Definition{
 		Name:  r.Path[:min(len(r.Path), longest)],
 		Count: r.Limit.RequestsPerUnit, Window: r.Limit.Unit.Duration(),
-		Shadow: shadow, OnError: ratelimiter.LocalShare,
+		Shadow: shadow, OnError: ratelimiter.LocalShare, Algorithm: ratelimiter.FixedWindow,
 	}
 	if p.chargeDenied {
 		d.Counting = ratelimiter.CountAll

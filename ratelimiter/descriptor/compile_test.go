@@ -27,8 +27,8 @@ func compile(t *testing.T, c descriptor.Config) *descriptor.Domain {
 	return d
 }
 
-// TestConfigurations goes through what envoyproxy/ratelimit accepts and rejects, as far as it is not the decoder's to say
-// (ratelimit.md, sections 1.1 and 1.8).
+// TestConfigurations goes through what envoyproxy/ratelimit accepts and rejects, as far as it is not the
+// decoder's to say.
 func TestConfigurations(t *testing.T) {
 	limit := func(l descriptor.RateLimit) nodes { return nodes{{Key: "a", Limit: &l}} }
 	for _, c := range []struct {
@@ -37,61 +37,61 @@ func TestConfigurations(t *testing.T) {
 		nodes  nodes
 		want   []string // path: message, of each problem
 	}{
-		{name: "1.1 a domain without descriptors"},
-		{name: "1.1 a key without a limit", nodes: nodes{{Key: "a"}}},
-		{name: "1.1 key, key and value, nested", nodes: nodes{{Key: "a", Descriptors: nodes{{Key: "b", Value: "c", Limit: perHour(1)}}}, {Key: "a", Value: "x"}}},
-		{name: "1.1 the same key at two levels", nodes: nodes{{Key: "a", Descriptors: nodes{{Key: "a", Limit: perHour(1)}}}}},
-		{name: "1.1 unit in any case", nodes: limit(descriptor.RateLimit{Unit: "MiNuTe", RequestsPerUnit: 1})},
-		{name: "1.1 requests_per_unit 0", nodes: limit(descriptor.RateLimit{Unit: "second"})},
-		{name: "1.1 unlimited", nodes: limit(descriptor.RateLimit{Unlimited: true})},
-		{name: "1.1 unlimited with requests_per_unit", nodes: limit(descriptor.RateLimit{Unlimited: true, RequestsPerUnit: 5})},
-		{name: "1.1 unlimited of the unit unknown", nodes: limit(descriptor.RateLimit{Unlimited: true, Unit: "unknown"})},
-		{name: "1.1 replaces another", nodes: limit(descriptor.RateLimit{Unit: "day", Name: "a", Replaces: []string{"b", "c"}})},
-		{name: "1.1 share_threshold with a wildcard", nodes: nodes{{Key: "a", Value: "x*y", ShareThreshold: true, Limit: perHour(1)}}},
-		{name: "1.2 ambiguity: equal when joined, and still two", nodes: nodes{{Key: "a", Value: "b_c"}, {Key: "a_b", Value: "c"}, {Key: "a_b_c"}}},
+		{name: "a domain without descriptors"},
+		{name: "a key without a limit", nodes: nodes{{Key: "a"}}},
+		{name: "key, key and value, nested", nodes: nodes{{Key: "a", Descriptors: nodes{{Key: "b", Value: "c", Limit: perHour(1)}}}, {Key: "a", Value: "x"}}},
+		{name: "the same key at two levels", nodes: nodes{{Key: "a", Descriptors: nodes{{Key: "a", Limit: perHour(1)}}}}},
+		{name: "unit in any case", nodes: limit(descriptor.RateLimit{Unit: "MiNuTe", RequestsPerUnit: 1})},
+		{name: "requests_per_unit 0", nodes: limit(descriptor.RateLimit{Unit: "second"})},
+		{name: "unlimited", nodes: limit(descriptor.RateLimit{Unlimited: true})},
+		{name: "unlimited with requests_per_unit", nodes: limit(descriptor.RateLimit{Unlimited: true, RequestsPerUnit: 5})},
+		{name: "unlimited of the unit unknown", nodes: limit(descriptor.RateLimit{Unlimited: true, Unit: "unknown"})},
+		{name: "replaces another", nodes: limit(descriptor.RateLimit{Unit: "day", Name: "a", Replaces: []string{"b", "c"}})},
+		{name: "share_threshold with a wildcard", nodes: nodes{{Key: "a", Value: "x*y", ShareThreshold: true, Limit: perHour(1)}}},
+		{name: "ambiguity: equal when joined, and still two", nodes: nodes{{Key: "a", Value: "b_c"}, {Key: "a_b", Value: "c"}, {Key: "a_b_c"}}},
 
-		{name: "1.1 empty domain", domain: "-", want: []string{`$.domain: a file of limits needs a domain`}},
-		{name: "1.1 empty key", nodes: nodes{{Value: "x"}, {Key: "a", Descriptors: nodes{{}}}}, want: []string{
+		{name: "empty domain", domain: "-", want: []string{`$.domain: a file of limits needs a domain`}},
+		{name: "empty key", nodes: nodes{{Value: "x"}, {Key: "a", Descriptors: nodes{{}}}}, want: []string{
 			`$.descriptors[0]: a descriptor needs a key`, `$.descriptors[1].descriptors[0]: a descriptor needs a key`,
 		}},
-		{name: "1.1 duplicate key", nodes: nodes{{Key: "a"}, {Key: "b"}, {Key: "a"}}, want: []string{
+		{name: "duplicate key", nodes: nodes{{Key: "a"}, {Key: "b"}, {Key: "a"}}, want: []string{
 			`$.descriptors[2]: a second descriptor with the key "a" and no value at this level; what it says would never hold`,
 		}},
-		{name: "1.1 duplicate key and value", nodes: nodes{{Key: "k", Descriptors: nodes{{Key: "a", Value: "b*"}, {Key: "a", Value: "b*"}}}}, want: []string{
+		{name: "duplicate key and value", nodes: nodes{{Key: "k", Descriptors: nodes{{Key: "a", Value: "b*"}, {Key: "a", Value: "b*"}}}}, want: []string{
 			`$.descriptors[0].descriptors[1]: a second descriptor with the key "a" and the value "b*" at this level; what it says would never hold`,
 		}},
-		{name: "1.1 no unit", nodes: limit(descriptor.RateLimit{RequestsPerUnit: 1}), want: []string{
+		{name: "no unit", nodes: limit(descriptor.RateLimit{RequestsPerUnit: 1}), want: []string{
 			`$.descriptors[0].rate_limit: a rate_limit needs a unit: second, minute, hour, day, week, month or year`,
 		}},
-		{name: "1.1 unknown unit", nodes: limit(descriptor.RateLimit{Unit: "foo"}), want: []string{
+		{name: "unknown unit", nodes: limit(descriptor.RateLimit{Unit: "foo"}), want: []string{
 			`$.descriptors[0].rate_limit.unit: unit is second, minute, hour, day, week, month or year, not "foo"`,
 		}},
-		{name: "1.1 the unit unknown", nodes: limit(descriptor.RateLimit{Unit: "UNKNOWN"}), want: []string{
+		{name: "the unit unknown", nodes: limit(descriptor.RateLimit{Unit: "UNKNOWN"}), want: []string{
 			`$.descriptors[0].rate_limit.unit: unit is second, minute, hour, day, week, month or year, not "UNKNOWN"`,
 		}},
-		{name: "1.1 unlimited with a unit", nodes: limit(descriptor.RateLimit{Unit: "hour", Unlimited: true}), want: []string{
+		{name: "unlimited with a unit", nodes: limit(descriptor.RateLimit{Unit: "hour", Unlimited: true}), want: []string{
 			`$.descriptors[0].rate_limit.unit: an unlimited limit has no unit`,
 		}},
-		{name: "1.1 unlimited with an unknown unit, stricter", nodes: limit(descriptor.RateLimit{Unit: "huor", Unlimited: true}), want: []string{
+		{name: "unlimited with an unknown unit, stricter", nodes: limit(descriptor.RateLimit{Unit: "huor", Unlimited: true}), want: []string{
 			`$.descriptors[0].rate_limit.unit: an unlimited limit has no unit, and "huor" is none`,
 		}},
-		{name: "1.1 requests_per_unit below 0", nodes: limit(descriptor.RateLimit{Unit: "hour", RequestsPerUnit: -1}), want: []string{
+		{name: "requests_per_unit below 0", nodes: limit(descriptor.RateLimit{Unit: "hour", RequestsPerUnit: -1}), want: []string{
 			`$.descriptors[0].rate_limit.requests_per_unit: requests_per_unit is from 0 to 1000000000; where there is to be no limit write unlimited: true`,
 		}},
-		{name: "1.1 requests_per_unit above what is counted, stricter", nodes: limit(descriptor.RateLimit{Unit: "hour", RequestsPerUnit: 1<<32 - 1}), want: []string{
+		{name: "requests_per_unit above what is counted, stricter", nodes: limit(descriptor.RateLimit{Unit: "hour", RequestsPerUnit: 1<<32 - 1}), want: []string{
 			`$.descriptors[0].rate_limit.requests_per_unit: requests_per_unit is from 0 to 1000000000; where there is to be no limit write unlimited: true`,
 		}},
-		{name: "1.1 replaces itself", nodes: limit(descriptor.RateLimit{Unit: "hour", Name: "n", Replaces: []string{"m", "n"}}), want: []string{
+		{name: "replaces itself", nodes: limit(descriptor.RateLimit{Unit: "hour", Name: "n", Replaces: []string{"m", "n"}}), want: []string{
 			`$.descriptors[0].rate_limit.replaces[1]: the limit "n" cannot replace itself`,
 		}},
-		{name: "1.1 replaces nothing", nodes: limit(descriptor.RateLimit{Unit: "hour", Replaces: []string{""}}), want: []string{
+		{name: "replaces nothing", nodes: limit(descriptor.RateLimit{Unit: "hour", Replaces: []string{""}}), want: []string{
 			`$.descriptors[0].rate_limit.replaces[0]: an entry of replaces needs the name of a limit`,
 		}},
-		{name: "1.1 share_threshold without a wildcard", nodes: nodes{{Key: "a", Value: "b", ShareThreshold: true}, {Key: "a", ShareThreshold: true}}, want: []string{
+		{name: "share_threshold without a wildcard", nodes: nodes{{Key: "a", Value: "b", ShareThreshold: true}, {Key: "a", ShareThreshold: true}}, want: []string{
 			`$.descriptors[0].share_threshold: share_threshold needs a value with a wildcard (*), and the descriptor has none`,
 			`$.descriptors[1].share_threshold: share_threshold needs a value with a wildcard (*), and the descriptor has none`,
 		}},
-		{name: "1.2 a wildcard in a key, stricter", nodes: nodes{{Key: "a*"}}, want: []string{`$.descriptors[0].key: a key cannot hold *: wildcards stand in values`}},
+		{name: "a wildcard in a key, stricter", nodes: nodes{{Key: "a*"}}, want: []string{`$.descriptors[0].key: a key cannot hold *: wildcards stand in values`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			domain := strings.TrimSuffix(c.domain+"d", "-d")
@@ -113,7 +113,7 @@ func TestConfigurations(t *testing.T) {
 	}
 }
 
-// TestUnits holds the units' lengths (ratelimit.md, section 1.3, "Counter").
+// TestUnits holds the units' lengths.
 func TestUnits(t *testing.T) {
 	const day = 24 * time.Hour
 	want := map[string]time.Duration{

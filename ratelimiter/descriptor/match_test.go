@@ -63,46 +63,46 @@ func sample(t *testing.T) *descriptor.Domain {
 	}})
 }
 
-// TestMatching goes through the rules of ratelimit.md, section 1.2. A limit is known by its number.
+// TestMatching goes through the rules of matching. A limit is known by its number.
 func TestMatching(t *testing.T) {
 	d := sample(t)
 	for _, c := range []struct {
 		name, entries string
 		want          int64 // -1 is none
 	}{
-		{"1.2 (1) the exact value first", "user=alice", 2},
-		{"1.2 (3) the bare key", "user=bob", 1},
-		{"1.2 (3) the bare key for an empty value", "user", 1},
-		{"1.2 an unknown key", "color=red", -1},
-		{"1.2 a match without rate_limit is allowed", "user=guest", -1},
-		{"1.2 (1) exact before a wildcard in front of it", "path=/abc", 5},
-		{"1.2 (2) wildcards in file order", "path=/az", 3},
-		{"1.2 (2) the second wildcard", "path=/bz", 4},
-		{"1.2 (2) a wildcard stands for nothing too", "path=/a", 3},
-		{"1.2 (2) wildcards in the middle", "path=p--q--r", 6},
-		{"1.2 (2) wildcards in the middle, for nothing", "path=pqr", 6},
-		{"1.2 (2) pieces in another order", "path=prq", -1},
-		{"1.2 (2) a piece is missing", "path=p-r", -1},
-		{"1.2 (2) a wildcard in front", "path=the end", 13},
-		{"1.2 (2) a wildcard in front stands for nothing", "path=end", 13},
-		{"1.2 (2) the pieces do not overlap", "path=pq", -1},
-		{"1.2 (2) a wildcard matches the empty value", "any", 22},
-		{"1.2 no wildcard and no default", "path=other", -1},
-		{"1.2 nested", "tenant=small, user=carol", 8},
-		{"1.2 nested, exact", "tenant=small, user=bob", 9},
-		{"1.2 three levels", "tenant=small, user=bob, path=/x", 10},
-		{"1.2 the order of entries counts", "user=bob, tenant=small", -1},
-		{"1.2 a limit above the last entry does not hold", "tenant=small, color=red", -1},
-		{"1.2 a limit at the last entry of a shorter descriptor", "tenant=small", 7},
-		{"1.2 deeper than the configuration", "user=alice, path=/x", -1},
-		{"1.2 greedy: exact leads on", "tenant=big, user=alice", 11},
-		{"1.2 greedy: no way back from exact to the default", "tenant=big, user=carol", -1},
-		{"1.2 greedy: no way back from a wildcard to the default", "tenant=west, user=bob, path=/x", -1},
-		{"1.2 greedy: an exact match without a limit", "tenant=big", -1},
-		{"1.1 requests_per_unit 0 is a limit", "zero=x", 0},
-		{"1.2 ambiguity: apart", "a=b_c", 20},
-		{"1.2 ambiguity: not by another cut (envoyproxy/ratelimit: 20)", "a_b=c", 21},
-		{"1.2 ambiguity: a bare key is no key and value (envoyproxy/ratelimit: 21)", "a=b", -1},
+		{"(1) the exact value first", "user=alice", 2},
+		{"(3) the bare key", "user=bob", 1},
+		{"(3) the bare key for an empty value", "user", 1},
+		{"an unknown key", "color=red", -1},
+		{"a match without rate_limit is allowed", "user=guest", -1},
+		{"(1) exact before a wildcard in front of it", "path=/abc", 5},
+		{"(2) wildcards in file order", "path=/az", 3},
+		{"(2) the second wildcard", "path=/bz", 4},
+		{"(2) a wildcard stands for nothing too", "path=/a", 3},
+		{"(2) wildcards in the middle", "path=p--q--r", 6},
+		{"(2) wildcards in the middle, for nothing", "path=pqr", 6},
+		{"(2) pieces in another order", "path=prq", -1},
+		{"(2) a piece is missing", "path=p-r", -1},
+		{"(2) a wildcard in front", "path=the end", 13},
+		{"(2) a wildcard in front stands for nothing", "path=end", 13},
+		{"(2) the pieces do not overlap", "path=pq", -1},
+		{"(2) a wildcard matches the empty value", "any", 22},
+		{"no wildcard and no default", "path=other", -1},
+		{"nested", "tenant=small, user=carol", 8},
+		{"nested, exact", "tenant=small, user=bob", 9},
+		{"three levels", "tenant=small, user=bob, path=/x", 10},
+		{"the order of entries counts", "user=bob, tenant=small", -1},
+		{"a limit above the last entry does not hold", "tenant=small, color=red", -1},
+		{"a limit at the last entry of a shorter descriptor", "tenant=small", 7},
+		{"deeper than the configuration", "user=alice, path=/x", -1},
+		{"greedy: exact leads on", "tenant=big, user=alice", 11},
+		{"greedy: no way back from exact to the default", "tenant=big, user=carol", -1},
+		{"greedy: no way back from a wildcard to the default", "tenant=west, user=bob, path=/x", -1},
+		{"greedy: an exact match without a limit", "tenant=big", -1},
+		{"requests_per_unit 0 is a limit", "zero=x", 0},
+		{"ambiguity: apart", "a=b_c", 20},
+		{"ambiguity: not by another cut (envoyproxy/ratelimit: 20)", "a_b=c", 21},
+		{"ambiguity: a bare key is no key and value (envoyproxy/ratelimit: 21)", "a=b", -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := int64(-1)
@@ -114,7 +114,7 @@ func TestMatching(t *testing.T) {
 			}
 		})
 	}
-	t.Run("1.2 no entries", func(t *testing.T) {
+	t.Run("no entries", func(t *testing.T) {
 		if got := match(t, d, descriptor.Request{Descriptors: []descriptor.Descriptor{{}}})[0]; got.Limit != nil || got.Hits != 1 {
 			t.Errorf("got %+v", got)
 		}
@@ -131,10 +131,10 @@ func TestHits(t *testing.T) {
 		own       *uint64
 		want      uint64
 	}{
-		{"1.3 none is 1", 0, nil, 1},
-		{"1.3 the request's", 5, nil, 5},
-		{"1.3 the descriptor's wins", 5, &seven, 7},
-		{"1.3 the descriptor's 0 looks only", 5, &zero, 0},
+		{"none is 1", 0, nil, 1},
+		{"the request's", 5, nil, 5},
+		{"the descriptor's wins", 5, &seven, 7},
+		{"the descriptor's 0 looks only", 5, &zero, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := descriptor.Request{Hits: c.ofRequest, Descriptors: []descriptor.Descriptor{{Entries: entries("user=x"), Hits: c.own}}}
@@ -160,12 +160,12 @@ func TestOverrides(t *testing.T) {
 	rules[1].Key = ""
 	want := []descriptor.Rule{{Hits: 1}, {Limit: &descriptor.Limit{RequestsPerUnit: 42, Unit: descriptor.Month}, Hits: 1, Path: "edge.user.free"}}
 	if diff := cmp.Diff(want, rules); diff != "" {
-		t.Errorf("1.2 the configuration is ignored: %s", diff)
+		t.Errorf("the configuration is ignored: %s", diff)
 	}
 	for name, o := range map[string]descriptor.Override{
-		"1.2 unit UNKNOWN (envoyproxy/ratelimit ends)": {RequestsPerUnit: 1},
-		"1.2 unit of the future":                       {RequestsPerUnit: 1, Unit: 99},
-		"above what is counted":                        {RequestsPerUnit: 1<<32 - 1, Unit: descriptor.Second},
+		"unit UNKNOWN (envoyproxy/ratelimit ends)": {RequestsPerUnit: 1},
+		"unit of the future":                       {RequestsPerUnit: 1, Unit: 99},
+		"above what is counted":                    {RequestsPerUnit: 1<<32 - 1, Unit: descriptor.Second},
 	} {
 		if rules, err := ask(o); !errors.Is(err, descriptor.ErrOverride) || rules != nil || !strings.HasPrefix(err.Error(), "descriptor 1: ") {
 			t.Errorf("%s: %v, %v", name, rules, err)
@@ -198,16 +198,16 @@ func TestReplaces(t *testing.T) {
 	for _, c := range []struct {
 		name, descriptors, want string // L a limit, U unlimited, - nothing
 	}{
-		{"1.3 nothing replaced", "base; plain", "LL"},
-		{"1.3 behind", "base; gold", "-L"},
-		{"1.3 in front", "gold; base", "L-"},
-		{"1.3 what is replaced still replaces", "more; gold; base", "L--"},
-		{"1.3 an unlimited limit replaces", "base; free", "-U"},
-		{"1.3 an unlimited limit stays", "ends; free", "LU"},
-		{"1.3 one without a name is not replaced", "gold; plain", "LL"},
-		{"1.3 only a limit that holds replaces", "deep; base", "-L"},
-		{"1.3 at the full depth", "deep, x; base", "L-"},
-		{"1.3 twice", "base; base; gold", "--L"},
+		{"nothing replaced", "base; plain", "LL"},
+		{"behind", "base; gold", "-L"},
+		{"in front", "gold; base", "L-"},
+		{"what is replaced still replaces", "more; gold; base", "L--"},
+		{"an unlimited limit replaces", "base; free", "-U"},
+		{"an unlimited limit stays", "ends; free", "LU"},
+		{"one without a name is not replaced", "gold; plain", "LL"},
+		{"only a limit that holds replaces", "deep; base", "-L"},
+		{"at the full depth", "deep, x; base", "L-"},
+		{"twice", "base; base; gold", "--L"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var r descriptor.Request

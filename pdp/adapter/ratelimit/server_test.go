@@ -77,7 +77,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestErrors: what is no answer of a limit (ratelimit.md, section 1.3), and that it is recorded.
+// TestErrors: what is no answer of a limit, and that it is recorded.
 func TestErrors(t *testing.T) {
 	deny := func(r verdict.Reason, detail string) verdict.Verdict {
 		return verdict.Verdict{Reason: r, Explanation: verdict.Explanation{Detail: detail}}
@@ -91,11 +91,11 @@ func TestErrors(t *testing.T) {
 		message  string
 		reason   verdict.Reason // of the request that is recorded, where it is refused
 	}{
-		{name: "1.3 empty domain", in: `{"descriptors":[{}]}`, code: codes.InvalidArgument, message: "rate limit domain must not be empty", reason: verdict.MalformedRequest},
-		{name: "1.3 no descriptors", in: `{"domain":"edge"}`, code: codes.InvalidArgument, message: "rate limit descriptor list must not be empty", reason: verdict.MalformedRequest},
-		{name: "1.3 neither", in: `{}`, code: codes.InvalidArgument, message: "rate limit domain must not be empty", reason: verdict.MalformedRequest},
-		{name: "1.3 nothing loaded", in: sound, verdict: deny(verdict.NoSnapshot, ""), code: codes.Unavailable, message: "no rate limit configuration loaded"},
-		{name: "1.2 a mistake in an override", in: sound, verdict: deny(verdict.MalformedRequest, "what is wrong"), code: codes.InvalidArgument, message: "what is wrong"},
+		{name: "empty domain", in: `{"descriptors":[{}]}`, code: codes.InvalidArgument, message: "rate limit domain must not be empty", reason: verdict.MalformedRequest},
+		{name: "no descriptors", in: `{"domain":"edge"}`, code: codes.InvalidArgument, message: "rate limit descriptor list must not be empty", reason: verdict.MalformedRequest},
+		{name: "neither", in: `{}`, code: codes.InvalidArgument, message: "rate limit domain must not be empty", reason: verdict.MalformedRequest},
+		{name: "nothing loaded", in: sound, verdict: deny(verdict.NoSnapshot, ""), code: codes.Unavailable, message: "no rate limit configuration loaded"},
+		{name: "a mistake in an override", in: sound, verdict: deny(verdict.MalformedRequest, "what is wrong"), code: codes.InvalidArgument, message: "what is wrong"},
 		{name: "negative hits", in: `{"domain":"edge","descriptors":[{},{"isNegativeHits":true}]}`, code: codes.InvalidArgument, message: "descriptor 1: negative hits are not supported", reason: verdict.MalformedRequest},
 		{name: "too many descriptors", in: `{"domain":"edge","descriptors":[{}` + strings.Repeat(",{}", 256) + `]}`, code: codes.InvalidArgument, message: "257 descriptors, at most 256 are taken", reason: verdict.MalformedRequest},
 		{name: "too many entries", in: `{"domain":"edge","descriptors":[{"entries":[{}` + strings.Repeat(",{}", 64) + `]}]}`, code: codes.InvalidArgument, message: "descriptor 0 has 65 entries, at most 64 are taken", reason: verdict.MalformedRequest},
@@ -199,13 +199,13 @@ func TestHeaders(t *testing.T) {
 		states []verdict.DescriptorState
 		want   string // remaining and reset
 	}{
-		"1.3 no limit":                            {[]verdict.DescriptorState{{}, {Unlimited: true}}, ""},
-		"1.3 the least left":                      {[]verdict.DescriptorState{limited(5, false, false, 5e9), limited(2, false, false, 2e9), limited(3, false, false, 3e9)}, "2 2"},
-		"1.3 the first of those":                  {[]verdict.DescriptorState{{}, limited(2, false, false, 5e9), limited(2, false, false, 2e9)}, "2 5"},
-		"1.3 one that refuses, however much left": {[]verdict.DescriptorState{limited(0, false, false, 5e9), limited(0, true, false, 1500e6)}, "0 2"},
-		"1.3 the last that refuses":               {[]verdict.DescriptorState{limited(0, true, false, 5e9), limited(0, true, false, 7e9), limited(0, false, false, 1e9)}, "0 7"},
-		"1.3 a quota does not refuse by itself":   {[]verdict.DescriptorState{limited(0, true, false, 5e9), limited(0, true, true, 7e9)}, "0 5"},
-		"1.3 quotas alone":                        {[]verdict.DescriptorState{limited(0, true, true, 5e9), limited(0, true, true, 7e9)}, "0 5"},
+		"no limit":                            {[]verdict.DescriptorState{{}, {Unlimited: true}}, ""},
+		"the least left":                      {[]verdict.DescriptorState{limited(5, false, false, 5e9), limited(2, false, false, 2e9), limited(3, false, false, 3e9)}, "2 2"},
+		"the first of those":                  {[]verdict.DescriptorState{{}, limited(2, false, false, 5e9), limited(2, false, false, 2e9)}, "2 5"},
+		"one that refuses, however much left": {[]verdict.DescriptorState{limited(0, false, false, 5e9), limited(0, true, false, 1500e6)}, "0 2"},
+		"the last that refuses":               {[]verdict.DescriptorState{limited(0, true, false, 5e9), limited(0, true, false, 7e9), limited(0, false, false, 1e9)}, "0 7"},
+		"a quota does not refuse by itself":   {[]verdict.DescriptorState{limited(0, true, false, 5e9), limited(0, true, true, 7e9)}, "0 5"},
+		"quotas alone":                        {[]verdict.DescriptorState{limited(0, true, true, 5e9), limited(0, true, true, 7e9)}, "0 5"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := verdict.Verdict{Effect: verdict.Allow, Descriptors: c.states}

@@ -21,7 +21,7 @@ descriptors:
 compat: {charge_denied: true}
 `
 
-// TestDecodeRateLimits reads every key (ratelimit.md, section 1.1).
+// TestDecodeRateLimits reads every key.
 func TestDecodeRateLimits(t *testing.T) {
 	var got ratelimits.File
 	if problems := Decode(&File{Path: "ratelimits/edge.yaml", Data: []byte(ratelimitsYAML)}, &got); len(problems) > 0 {
@@ -63,22 +63,22 @@ func TestDecodeRateLimitsText(t *testing.T) {
 	}
 }
 
-// TestDecodeRateLimitsRefuses: what is rejected for its form (ratelimit.md, sections 1.1 and 1.8), with its place.
+// TestDecodeRateLimitsRefuses: what is rejected for its form, with its place.
 func TestDecodeRateLimitsRefuses(t *testing.T) {
 	for _, c := range []struct{ name, yaml, place, message string }{
-		{"1.1 unknown key", "domain: a\ndescriptors:\n  - key: k\n    ratelimit: {unit: second}\n", "r.yaml:4:5", `unknown key "ratelimit" (did you mean "rate_limit"?)`},
-		{"1.1 misspelled key of a limit", "domain: a\ndescriptors: [{key: k, rate_limit: {unit: day, requestsperunit: 5}}]\n", "r.yaml:2:48", `unknown key "requestsperunit" (did you mean "requests_per_unit"?)`},
-		{"1.1 shadow_mode stands on the descriptor, stricter", "descriptors: [{key: k, rate_limit: {unit: day, shadow_mode: true}}]\n", "r.yaml:1:48", `unknown key "shadow_mode"`},
-		{"1.1 float as a value", "descriptors: [{key: k, value: 1.5}]\n", "r.yaml:1:31", `expected text, found a number (put it in quotes: "1.5")`},
-		{"1.1 float as a number", "descriptors: [{key: k, rate_limit: {unit: day, requests_per_unit: 1.5}}]\n", "r.yaml:1:67", "expected a whole number"},
-		{"1.1 infinity as a value", "domain: .inf\n", "r.yaml:1:9", "expected text, found a number"},
-		{"1.1 above 64 bits", "domain: 123456789012345678901234567890\n", "r.yaml:1:9", "expected text, found a number"},
-		{"1.1 text as requests_per_unit", "descriptors: [{key: k, rate_limit: {requests_per_unit: '5'}}]\n", "r.yaml:1:56", "expected a whole number"},
-		{"1.1 a list of text", "descriptors:\n  - a\n", "r.yaml:2:5", "expected a mapping, found the text"},
-		{"1.1 descriptors as a mapping", "descriptors: {key: a}\n", "r.yaml:1:14", "expected a list, found a mapping"},
-		{"1.1 a key that is no text", "domain: a\n0.25: b\n", "r.yaml:2:1", "a key must be text"},
-		{"1.1 broken YAML", "domain: [a\n", "r.yaml:1:9", "not YAML"},
-		{"1.1 an empty file", "", "r.yaml", "the file is empty"},
+		{"unknown key", "domain: a\ndescriptors:\n  - key: k\n    ratelimit: {unit: second}\n", "r.yaml:4:5", `unknown key "ratelimit" (did you mean "rate_limit"?)`},
+		{"misspelled key of a limit", "domain: a\ndescriptors: [{key: k, rate_limit: {unit: day, requestsperunit: 5}}]\n", "r.yaml:2:48", `unknown key "requestsperunit" (did you mean "requests_per_unit"?)`},
+		{"shadow_mode stands on the descriptor, stricter", "descriptors: [{key: k, rate_limit: {unit: day, shadow_mode: true}}]\n", "r.yaml:1:48", `unknown key "shadow_mode"`},
+		{"float as a value", "descriptors: [{key: k, value: 1.5}]\n", "r.yaml:1:31", `expected text, found a number (put it in quotes: "1.5")`},
+		{"float as a number", "descriptors: [{key: k, rate_limit: {unit: day, requests_per_unit: 1.5}}]\n", "r.yaml:1:67", "expected a whole number"},
+		{"infinity as a value", "domain: .inf\n", "r.yaml:1:9", "expected text, found a number"},
+		{"above 64 bits", "domain: 123456789012345678901234567890\n", "r.yaml:1:9", "expected text, found a number"},
+		{"text as requests_per_unit", "descriptors: [{key: k, rate_limit: {requests_per_unit: '5'}}]\n", "r.yaml:1:56", "expected a whole number"},
+		{"a list of text", "descriptors:\n  - a\n", "r.yaml:2:5", "expected a mapping, found the text"},
+		{"descriptors as a mapping", "descriptors: {key: a}\n", "r.yaml:1:14", "expected a list, found a mapping"},
+		{"a key that is no text", "domain: a\n0.25: b\n", "r.yaml:2:1", "a key must be text"},
+		{"broken YAML", "domain: [a\n", "r.yaml:1:9", "not YAML"},
+		{"an empty file", "", "r.yaml", "the file is empty"},
 		{"a key without a value, stricter", "domain: a\ndescriptors:\n", "r.yaml:2:1", "a key without a value"},
 		{"a key twice, stricter", "domain: a\ndomain: b\n", "r.yaml:2:1", `stands twice`},
 		{"an anchor, stricter", "domain: &a a\n", "r.yaml:1:9", "anchors"},

@@ -17,16 +17,16 @@ func compileFile(t *testing.T, text string) (any, format.Problems) {
 	return (&Stage{}).CompileDomain("acme", file, source)
 }
 
-// TestProblemsHavePlaces: what envoyproxy/ratelimit rejects (ratelimit.md, section 1.1) is reported where it stands.
+// TestProblemsHavePlaces: what envoyproxy/ratelimit rejects is reported where it stands.
 func TestProblemsHavePlaces(t *testing.T) {
 	for name, c := range map[string]struct{ yaml, want string }{
-		"1.1 empty domain":                    {"descriptors: []\n", "ratelimits/edge.yaml:1:1: a file of limits needs a domain"},
-		"1.1 empty key":                       {"domain: a\ndescriptors:\n  - value: x\n", "ratelimits/edge.yaml:3:5: a descriptor needs a key"},
-		"1.1 duplicate key":                   {"domain: a\ndescriptors:\n  - key: k\n    descriptors:\n      - {key: x, value: y}\n      - {key: x, value: y}\n", `ratelimits/edge.yaml:6:9: a second descriptor with the key "x" and the value "y" at this level; what it says would never hold`},
-		"1.1 unknown unit":                    {"domain: a\ndescriptors:\n  - key: k\n    rate_limit:\n      unit: foo\n", `ratelimits/edge.yaml:5:13: unit is second, minute, hour, day, week, month or year, not "foo"`},
-		"1.1 unlimited with a unit":           {"domain: a\ndescriptors: [{key: k, rate_limit: {unlimited: true, unit: day}}]\n", "ratelimits/edge.yaml:2:60: an unlimited limit has no unit"},
-		"1.1 replaces itself":                 {"domain: a\ndescriptors: [{key: k, rate_limit: {unit: day, name: n, replaces: [{name: n}]}}]\n", `ratelimits/edge.yaml:2:68: the limit "n" cannot replace itself`},
-		"1.1 share_threshold without a value": {"domain: a\ndescriptors:\n  - key: k\n    share_threshold: true\n", "ratelimits/edge.yaml:4:22: share_threshold needs a value with a wildcard (*), and the descriptor has none"},
+		"empty domain":                    {"descriptors: []\n", "ratelimits/edge.yaml:1:1: a file of limits needs a domain"},
+		"empty key":                       {"domain: a\ndescriptors:\n  - value: x\n", "ratelimits/edge.yaml:3:5: a descriptor needs a key"},
+		"duplicate key":                   {"domain: a\ndescriptors:\n  - key: k\n    descriptors:\n      - {key: x, value: y}\n      - {key: x, value: y}\n", `ratelimits/edge.yaml:6:9: a second descriptor with the key "x" and the value "y" at this level; what it says would never hold`},
+		"unknown unit":                    {"domain: a\ndescriptors:\n  - key: k\n    rate_limit:\n      unit: foo\n", `ratelimits/edge.yaml:5:13: unit is second, minute, hour, day, week, month or year, not "foo"`},
+		"unlimited with a unit":           {"domain: a\ndescriptors: [{key: k, rate_limit: {unlimited: true, unit: day}}]\n", "ratelimits/edge.yaml:2:60: an unlimited limit has no unit"},
+		"replaces itself":                 {"domain: a\ndescriptors: [{key: k, rate_limit: {unit: day, name: n, replaces: [{name: n}]}}]\n", `ratelimits/edge.yaml:2:68: the limit "n" cannot replace itself`},
+		"share_threshold without a value": {"domain: a\ndescriptors:\n  - key: k\n    share_threshold: true\n", "ratelimits/edge.yaml:4:22: share_threshold needs a value with a wildcard (*), and the descriptor has none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			part, problems := compileFile(t, c.yaml)

@@ -46,7 +46,7 @@ func left(states []verdict.DescriptorState) string {
 	return b.String()
 }
 
-// TestDecisions asks again and again; after each request stands what is left (ratelimit.md, section 1.3).
+// TestDecisions asks again and again; after each request stands what is left.
 func TestDecisions(t *testing.T) {
 	zero, four := uint64(0), uint64(4)
 	hits := func(r *request.Request, of ...*uint64) *request.Request {
@@ -63,26 +63,26 @@ func TestDecisions(t *testing.T) {
 		requests []*request.Request
 		want     []string // "ok …" or "over …"
 	}{
-		{name: "1.3 exactly the limit passes", requests: []*request.Request{keys("two"), keys("two"), keys("two")}, want: []string{"ok 1", "ok 0", "over 0!"}, calls: "take take"},
+		{name: "exactly the limit passes", requests: []*request.Request{keys("two"), keys("two"), keys("two")}, want: []string{"ok 1", "ok 0", "over 0!"}, calls: "take take"},
 		{name: "denied is free", requests: []*request.Request{keys("two"), keys("two"), keys("two"), keys("two"), keys("two")}, want: []string{"ok 1", "ok 0", "over 0!", "over 0!", "over 0!"}, calls: "take take"},
-		{name: "1.3 no limit, unlimited", requests: []*request.Request{keys("other", "free")}, want: []string{"ok -U"}, calls: "-"},
-		{name: "1.1 requests_per_unit 0", requests: []*request.Request{keys("none"), keys("ten", "none"), keys("ten")}, want: []string{"over 0!", "over :0!", "ok 9"}},
-		{name: "1.3 a refused request charges nothing", requests: []*request.Request{keys("two"), keys("two"), keys("two", "ten"), keys("ten")}, want: []string{"ok 1", "ok 0", "over 0!-", "ok 9"}},
-		{name: "1.3 compat.charge_denied charges the others", compat: "yes", requests: []*request.Request{keys("two"), keys("two"), keys("two", "ten"), keys("ten")}, want: []string{"ok 1", "ok 0", "over 0!9", "ok 8"}},
-		{name: "1.3 compat.charge_denied empties what is over", compat: "yes", requests: []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), keys("ten")}, want: []string{"ok 6", "ok 2", "over 0!", "over 0!"}},
-		{name: "1.3 hits", requests: []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), keys("ten")}, want: []string{"ok 6", "ok 2", "over 0!", "ok 1"}},
-		{name: "1.3 hits above all limits", requests: []*request.Request{hits(keys("ten", "other"), &huge, &huge), keys("ten")}, want: []string{"over 0!-", "ok 9"}},
-		{name: "1.3 a look", requests: []*request.Request{hits(keys("two"), &zero), hits(keys("two"), &zero), keys("two"), keys("two"), hits(keys("two"), &zero)}, want: []string{"ok 2", "ok 2", "ok 1", "ok 0", "over 0!"}, calls: "peek peek take take peek"},
-		{name: "1.3 a look beside a charge", requests: []*request.Request{hits(keys("two", "ten"), &zero), keys("two"), keys("two"), hits(keys("two", "ten"), &zero), keys("ten")}, want: []string{"ok 29", "ok 1", "ok 0", "over 0!9", "ok 8"}},
-		{name: "1.3 shadow_mode", requests: []*request.Request{keys("shade"), keys("shade"), keys("shade", "ten"), keys("shut")}, want: []string{"ok 0", "ok 0", "ok 09", "ok 0"}},
-		{name: "1.3 one quota refuses alone", requests: []*request.Request{keys("q1"), keys("q1"), keys("q1", "ten"), keys("ten")}, want: []string{"ok 0", "over 0!", "over 0!-", "ok 9"}},
-		{name: "1.3 quotas refuse together", requests: []*request.Request{keys("q1", "q5"), keys("q1", "q5"), keys("q1", "q5", "ten")}, want: []string{"ok 04", "ok 0!3", "ok 0!29"}},
+		{name: "no limit, unlimited", requests: []*request.Request{keys("other", "free")}, want: []string{"ok -U"}, calls: "-"},
+		{name: "requests_per_unit 0", requests: []*request.Request{keys("none"), keys("ten", "none"), keys("ten")}, want: []string{"over 0!", "over :0!", "ok 9"}},
+		{name: "a refused request charges nothing", requests: []*request.Request{keys("two"), keys("two"), keys("two", "ten"), keys("ten")}, want: []string{"ok 1", "ok 0", "over 0!-", "ok 9"}},
+		{name: "compat.charge_denied charges the others", compat: "yes", requests: []*request.Request{keys("two"), keys("two"), keys("two", "ten"), keys("ten")}, want: []string{"ok 1", "ok 0", "over 0!9", "ok 8"}},
+		{name: "compat.charge_denied empties what is over", compat: "yes", requests: []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), keys("ten")}, want: []string{"ok 6", "ok 2", "over 0!", "over 0!"}},
+		{name: "hits", requests: []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), keys("ten")}, want: []string{"ok 6", "ok 2", "over 0!", "ok 1"}},
+		{name: "hits above all limits", requests: []*request.Request{hits(keys("ten", "other"), &huge, &huge), keys("ten")}, want: []string{"over 0!-", "ok 9"}},
+		{name: "a look", requests: []*request.Request{hits(keys("two"), &zero), hits(keys("two"), &zero), keys("two"), keys("two"), hits(keys("two"), &zero)}, want: []string{"ok 2", "ok 2", "ok 1", "ok 0", "over 0!"}, calls: "peek peek take take peek"},
+		{name: "a look beside a charge", requests: []*request.Request{hits(keys("two", "ten"), &zero), keys("two"), keys("two"), hits(keys("two", "ten"), &zero), keys("ten")}, want: []string{"ok 29", "ok 1", "ok 0", "over 0!9", "ok 8"}},
+		{name: "shadow_mode", requests: []*request.Request{keys("shade"), keys("shade"), keys("shade", "ten"), keys("shut")}, want: []string{"ok 0", "ok 0", "ok 09", "ok 0"}},
+		{name: "one quota refuses alone", requests: []*request.Request{keys("q1"), keys("q1"), keys("q1", "ten"), keys("ten")}, want: []string{"ok 0", "over 0!", "over 0!-", "ok 9"}},
+		{name: "quotas refuse together", requests: []*request.Request{keys("q1", "q5"), keys("q1", "q5"), keys("q1", "q5", "ten")}, want: []string{"ok 04", "ok 0!3", "ok 0!29"}},
 		{
-			name:     "1.3 all quotas over: nothing else is charged",
+			name:     "all quotas over: nothing else is charged",
 			requests: []*request.Request{keys("q1", "q5"), hits(keys("q5"), &four), keys("q1", "q5", "ten"), keys("ten")}, want: []string{"ok 04", "ok 0", "over 0!0!:", "ok 9"},
 		},
-		{name: "1.3 the same descriptor twice is charged twice", requests: []*request.Request{keys("two", "two"), keys("two", "two")}, want: []string{"ok 00", "over 0!0!"}},
-		{name: "1.3 twice, and more than is left", requests: []*request.Request{keys("two"), keys("two", "two"), keys("two")}, want: []string{"ok 1", "over 0!0!", "ok 0"}},
+		{name: "the same descriptor twice is charged twice", requests: []*request.Request{keys("two", "two"), keys("two", "two")}, want: []string{"ok 00", "over 0!0!"}},
+		{name: "twice, and more than is left", requests: []*request.Request{keys("two"), keys("two", "two"), keys("two")}, want: []string{"ok 1", "over 0!0!", "ok 0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text := edge

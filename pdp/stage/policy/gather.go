@@ -21,7 +21,7 @@ type gatherer struct {
 	allow, deny uint32
 	collect     bool
 	rows        []uint32
-	key         [maxKeys]uint32
+	ids         [maxKeys]uint32
 	lookups     int
 }
 
@@ -66,7 +66,7 @@ func (e *evaluator) lookUp(ctx context.Context, x *ruleIndex) (decision, error) 
 		if !g.open[i] {
 			continue
 		}
-		if err := g.descend(ctx, b, 0, firstHash); err != nil {
+		if err := g.descend(ctx, b, 0, 0); err != nil {
 			return decision{}, err
 		}
 	}
@@ -134,17 +134,21 @@ func (g *gatherer) product(b *branch, limit int) int {
 }
 
 // descend looks up all combinations of the values of the terms from a level on.
-func (g *gatherer) descend(ctx context.Context, b *branch, level int, hash uint64) error {
+func (g *gatherer) descend(ctx context.Context, b *branch, level int, key uint64) error {
 	if level < len(b.terms) {
 		for _, id := range g.sets[b.firstTerm+level].ids {
-			g.key[level] = id
-			if err := g.descend(ctx, b, level+1, moreHash(hash, id)); err != nil {
+			g.ids[level] = id
+			longer, found := b.groups.add(key, level, id)
+			if !found {
+				continue
+			}
+			if err := g.descend(ctx, b, level+1, longer); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	for row := b.groups.find(hash, &g.key); ; row = b.groups.after(row) {
+	for row := b.groups.find(key, &g.ids); ; row = b.groups.after(row) {
 		if g.lookups%lookupsBetweenChecks == 0 {
 			if err := ctx.Err(); err != nil {
 				return err

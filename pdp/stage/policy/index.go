@@ -132,7 +132,7 @@ func (b *branch) widen(p *compiled) {
 	}
 	found := len(b.rows)
 	if len(b.terms) > 0 {
-		found = newGroups(p.rules, b.columns(), b.rows, keepAll).longest
+		found = newGroups(p.rules, b.keyFields(), b.rows, keepAll).longest
 	}
 	var rest []operand
 	for i := range b.rest {
@@ -149,12 +149,15 @@ func (b *branch) widen(p *compiled) {
 	b.rest = rest
 }
 
-func (b *branch) columns() []int {
-	columns := make([]int, len(b.terms))
+func (b *branch) keyFields() []keyField {
+	fields := make([]keyField, len(b.terms))
 	for i, t := range b.terms {
-		columns[i] = t.column
+		fields[i].column = t.column
+		if t.set != nil {
+			fields[i].numbered = t.ids
+		}
 	}
-	return columns
+	return fields
 }
 
 func keepAll(chain, uint32) bool { return true }
@@ -175,7 +178,7 @@ func (b *branch) group(p *compiled, recheck bool) {
 	for _, t := range b.terms {
 		t.limit(p.rules.values.len(), p.rules, rows)
 	}
-	b.groups = newGroups(p.rules, b.columns(), rows, keep)
+	b.groups = newGroups(p.rules, b.keyFields(), rows, keep)
 }
 
 // text describes the index for people.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
@@ -29,8 +30,14 @@ type relation struct {
 	tokens *tokenRoles
 }
 
-// memberSlot is a name in a domain (0 for relations without domains), and where its roles stand. Name 0 is an empty slot.
-type memberSlot struct{ domain, name, first, end uint32 }
+// memberSlot is a name in a domain (0 for relations without domains), and where its roles stand: from roles[0] to roles[1]
+// or, when that is inSlot, in roles[0], where the only one is found without another look. Name 0 is an empty slot.
+type memberSlot struct {
+	domain, name uint32
+	roles        [2]uint32
+}
+
+const inSlot = math.MaxUint32
 
 // compileRelation builds a relation from its rules and refuses graphs in which Casbin's search would end early. names and
 // domains are the functions by which those match; "" for none.
@@ -77,7 +84,11 @@ func (rel *relation) index() {
 	}
 	rel.members = make([]memberSlot, size)
 	for node, pair := range nodes.pairs {
-		*rel.place(pair[0], pair[1]) = memberSlot{domain: pair[0], name: pair[1], first: first[node], end: first[node+1]}
+		roles := [2]uint32{first[node], first[node+1]}
+		if roles[1]-roles[0] == 1 {
+			roles = [2]uint32{rel.roles[roles[0]], inSlot}
+		}
+		*rel.place(pair[0], pair[1]) = memberSlot{domain: pair[0], name: pair[1], roles: roles}
 	}
 }
 
@@ -97,7 +108,10 @@ func (rel *relation) place(domain, name uint32) *memberSlot {
 // direct returns the roles that a name has in exactly this domain.
 func (rel *relation) direct(domain, name uint32) []uint32 {
 	s := rel.place(domain, name)
-	return rel.roles[s.first:s.end]
+	if s.roles[1] == inSlot {
+		return s.roles[:1]
+	}
+	return rel.roles[s.roles[0]:s.roles[1]]
 }
 
 // closure is the set of roles of one name in one domain, for as long as a decision asks for the same one.

@@ -7,7 +7,8 @@ import (
 )
 
 // term is a condition that an index looks up. For a request it is a set of values of one field of p: a rule fulfils the
-// condition if its field is among them. Exactly one of the sources of values is set, or any.
+// condition if its field is among them. Exactly one of the sources of values is set, or any. Values are ids; those of a
+// set of patterns are their numbers in the set and one more.
 type term struct {
 	column int
 	// source names the term for people: role(sub).
@@ -16,6 +17,8 @@ type term struct {
 	fails bool
 	// present are the values that the field has in the rules of the index; no others need to be found.
 	present bitset
+	// complete is set when all patterns of set are present.
+	complete bool
 
 	// equal is the request's value, constant the id of a literal.
 	equal    *operand
@@ -35,8 +38,9 @@ type term struct {
 	// each is tried for one rule of every value.
 	each *operand
 	rows []uint32
-	// any holds the terms of which one must hold.
-	any []term
+	// any holds the terms of which one must hold; member is set for those.
+	any    []term
+	member bool
 }
 
 // newTerm returns the term of a condition among those of an alternative; false when there is none.
@@ -95,6 +99,7 @@ func anyTerm(p *compiled, a *atom, alternative []operand) (t term, ok bool) {
 		if !ok || i > 0 && member.fails {
 			return t, false
 		}
+		member.member = true
 		t.any[i], sources[i] = member, member.source
 		t.fails = t.fails || member.fails
 		t.tests, t.testCost = t.tests+member.tests, max(t.testCost, member.testCost)
@@ -191,7 +196,12 @@ func (t *term) fillPatterns(e *evaluator, into *idSet) (uncertain bool, err erro
 	}
 	e.matched, uncertain, err = t.set.Match(value, e.matched[:0])
 	for _, number := range e.matched {
-		t.add(into, t.ids[number])
+		switch {
+		case t.member:
+			t.add(into, t.ids[number])
+		case t.complete || t.present.has(t.ids[number]):
+			into.add(number + 1)
+		}
 	}
 	return uncertain, ownError(err)
 }
@@ -222,6 +232,10 @@ func (t *term) limit(values int, rules *ruleSet, rows []uint32) {
 			t.rows = append(t.rows, row)
 		}
 		t.present.set(id)
+	}
+	t.complete = t.set != nil
+	for _, id := range t.ids {
+		t.complete = t.complete && t.present.has(id)
 	}
 	for i := range t.any {
 		t.any[i].present = t.present

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -94,6 +95,21 @@ func (s *Server) Do(args ...string) string {
 	return reply
 }
 
+// Calls returns how often the server has run a command, in scripts too.
+func (s *Server) Calls(command string) int {
+	s.tb.Helper()
+	_, line, found := strings.Cut(s.Do("INFO", "commandstats"), "cmdstat_"+command+":calls=")
+	if !found {
+		return 0
+	}
+	number, _, _ := strings.Cut(line, ",")
+	calls, err := strconv.Atoi(number)
+	if err != nil {
+		s.tb.Fatalf("redis counts the calls of %s as %q", command, number)
+	}
+	return calls
+}
+
 func (s *Server) signal(sig syscall.Signal) {
 	s.tb.Helper()
 	if s.cmd == nil {
@@ -163,8 +179,13 @@ func (s *Server) do(args ...string) (string, error) {
 	line = strings.TrimSpace(line)
 	switch {
 	case strings.HasPrefix(line, "$") && line != "$-1":
-		line, err = r.ReadString('\n')
-		return strings.TrimSpace(line), err
+		size, err := strconv.Atoi(line[1:])
+		if err != nil {
+			return "", err
+		}
+		bulk := make([]byte, size)
+		_, err = io.ReadFull(r, bulk)
+		return string(bulk), err
 	case strings.HasPrefix(line, "+"), strings.HasPrefix(line, ":"):
 		return line[1:], nil
 	}

@@ -28,9 +28,18 @@ type Charge struct {
 	Key   Key
 	Cost  int64
 
+	// Lease asks Take for units in advance, which are charged where the cost is charged for an allowed decision.
+	Lease Lease
+
 	// Seed is the instant, in microseconds, as of which a counter that a local store does not hold has room for one unit.
 	// Zero is a counter that nothing was charged to; a shared store ignores it.
 	Seed int64
+}
+
+// Lease is how many units a store is asked for in advance. The zero Lease asks for none.
+type Lease struct {
+	Units int64 // at most, up to MaxLease
+	Share int64 // at most one part in Share, 4 or more, of what the cost leaves
 }
 
 // Store keeps counters. All three methods treat their charges as one indivisible step, answer one Status for each
@@ -84,6 +93,8 @@ type Status struct {
 	Retry       time.Duration // until this cost would pass; 0 if it would now
 	Degraded    bool          // not answered by the shared store
 	Unavailable bool          // room or no room by decree, not by count
+	Ahead       int64         // units that were taken in advance beside the cost
+	Leased      bool          // paid with units that had been taken in advance; the shared store was not asked
 }
 
 // Reading is what a store found and did for one charge: one of TAT, Window and Log, by the algorithm, after the charge.
@@ -94,11 +105,12 @@ type Reading struct {
 	Log     slidinglog.View // of SlidingLog, for the cost of the charge
 	Room    bool
 	Charged bool
+	Ahead   int64 // units of the lease that were charged
 }
 
 // Status explains a store's reading.
 func (c *Charge) Status(r *Reading) Status {
-	s := Status{Limit: c.Limit, Cost: c.Cost, Room: r.Room, Charged: r.Charged}
+	s := Status{Limit: c.Limit, Cost: c.Cost, Room: r.Room, Charged: r.Charged, Ahead: r.Ahead}
 	switch c.Limit.def.Algorithm {
 	case GCRA:
 		rate := c.Limit.rate
@@ -148,6 +160,9 @@ func Check(charges []Charge) error {
 			return fmt.Errorf("%w: charge %d has no limit or no key", ErrCharges, i)
 		case c.Cost < 0 || c.Cost > MaxCost:
 			return fmt.Errorf("%w: the cost for limit %q is not between 0 and %d", ErrCharges, c.Limit.def.Name, MaxCost)
+		}
+		if err := c.Lease.check(c.Limit); err != nil {
+			return err
 		}
 		for j := range charges[:i] {
 			if charges[j].Key == c.Key {

@@ -92,7 +92,7 @@ func (s *exhaustedShard) forget(now int64) {
 func (l *Limiter) remember(charges []Charge, d *Decision, sent int64) {
 	for i := range d.Limits {
 		s := &d.Limits[i]
-		if s.Retry == 0 || s.Limit.def.Shadow {
+		if s.Retry == 0 || s.Limit.def.Shadow || s.Limit.def.Lease > 0 { // with a lease there may be room where the store has none
 			continue
 		}
 		now := l.micros()
@@ -131,7 +131,7 @@ func (l *Limiter) recall(charges []Charge) Decision {
 	now := l.micros()
 	for i := range charges {
 		c := &charges[i]
-		if c.Limit.def.Shadow || c.Cost == 0 {
+		if c.Limit.def.Shadow || c.Limit.def.Lease > 0 || c.Cost == 0 {
 			continue
 		}
 		seen, ok := l.exhausted.get(c.Key, now)

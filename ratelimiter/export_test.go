@@ -11,3 +11,15 @@ func (l *Limiter) Remembered() int {
 	}
 	return n
 }
+
+// Leases returns of how many counters the limiter holds units, or asks for some.
+func (l *Limiter) Leases() int {
+	n := 0
+	for i := range l.leases.shards {
+		s := &l.leases.shards[i]
+		s.mu.Lock()
+		n += len(s.held)
+		s.mu.Unlock()
+	}
+	return n
+}

@@ -73,17 +73,19 @@ type Definition struct {
 	Name      string        // names the policy in headers, records and keys: 1 to 128 bytes
 	Count     int64         // units per Window
 	Window    time.Duration // whole microseconds, up to MaxWindow; 0 for Quota
-	Burst     int64         // units that pass at once; 0 means Count, and only GCRA takes another
+	Burst     int64         // units that pass at once; 0 means Count, and only GCRA takes another; a lease sets a part aside
 	Shadow    bool          // charged and reported, never refuses
 	OnError   OnError
 	Counting  Counting
 	Algorithm Algorithm
 	Calendar  window.Calendar // the windows of Quota
+	Lease     int64           // units that a replica takes in advance; 0 for none
 }
 
 // Limit is a compiled Definition, immutable and safe for concurrent use.
 type Limit struct {
-	def Definition
+	def   Definition
+	grace int64 // microseconds that a unit of a lease is good for after the bucket has begun to drain of it
 	// One of these, by the algorithm.
 	rate   gcra.Rate
 	window window.Rate
@@ -115,6 +117,9 @@ func NewLimit(d Definition) (*Limit, error) {
 		d.Window = d.Calendar.Longest()
 	}
 	l, err := compile(d)
+	if err == nil && d.Lease != 0 {
+		l, err = l.leased()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrLimit, d.Name, err)
 	}
@@ -138,7 +143,8 @@ func compile(d Definition) (l *Limit, err error) {
 	return l, err
 }
 
-// Definition returns what the limit was made of, with the burst and the longest window of a quota filled in.
+// Definition returns what the limit was made of, with the longest window of a quota and the burst filled in: what passes at once,
+// without the part that a lease sets aside.
 func (l *Limit) Definition() Definition { return l.def }
 
 // Algorithm returns which of Rate, Window and Log is the limit's arithmetic, for stores.

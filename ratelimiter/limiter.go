@@ -19,6 +19,11 @@ type Options struct {
 	Replicas int
 	// DenyCache bounds the counters that are remembered as exhausted; 0 means 65,536.
 	DenyCache int
+	// Leases bounds the counters of which units are held in advance; 0 means 65,536. Beyond it limits with a lease are asked
+	// for each decision.
+	Leases int
+	// NoLeases makes limits with a lease ask for each decision, as where there is no Shared.
+	NoLeases bool
 	// Queue bounds the calls of SettleLater that wait; 0 means 4,096. Beyond it callers settle themselves.
 	Queue int
 	// OnDegraded, if set, hears the cause each time that Shared fails. It must not block.
@@ -34,6 +39,7 @@ type Limiter struct {
 	base       time.Time
 	replicas   int
 	exhausted  *exhausted
+	leases     *leases // nil where none are taken
 	settler    *settler
 	onDegraded func(error)
 	since      atomic.Int64 // microseconds at which the shared store began to fail; 0 while it answers
@@ -46,12 +52,15 @@ func New(o Options) (*Limiter, error) {
 		return nil, errors.New("limiter: no local store")
 	case o.Now == nil:
 		return nil, errors.New("limiter: no clock")
-	case o.Replicas < 0 || o.DenyCache < 0 || o.Queue < 0:
+	case o.Replicas < 0 || o.DenyCache < 0 || o.Leases < 0 || o.Queue < 0:
 		return nil, errors.New("limiter: negative number of replicas, entries or calls")
 	}
 	l := &Limiter{shared: o.Shared, local: o.Local, now: o.Now, base: o.Now(), onDegraded: o.OnDegraded}
 	l.replicas = max(o.Replicas, 1)
 	l.exhausted = newExhausted(orDefault(o.DenyCache, 1<<16))
+	if o.Shared != nil && !o.NoLeases {
+		l.leases = newLeases(orDefault(o.Leases, 1<<16))
+	}
 	l.settler = newSettler(orDefault(o.Queue, 1<<12), l.settle)
 	return l, nil
 }
@@ -63,7 +72,8 @@ func orDefault(n, def int) int {
 	return n
 }
 
-// Close stops SettleLater's worker after it has settled what waits, or when ctx ends. Other methods keep working.
+// Close stops SettleLater's worker after it has settled what waits, or when ctx ends. Other methods keep working. Units of
+// leases stay charged: a bucket regains them at its rate, a window with its end.
 func (l *Limiter) Close(ctx context.Context) error { return l.settler.close(ctx) }
 
 // Gate answers without I/O, before it is worth verifying a credential. It refuses only what the shared store would
@@ -96,7 +106,7 @@ func (l *Limiter) Take(ctx context.Context, charges []Charge) (Decision, error) 
 			return d, nil
 		}
 	}
-	return l.ask(ctx, charges, take), nil
+	return l.put(ctx, charges, take), nil
 }
 
 // Peek answers what Take would and charges nothing.
@@ -107,7 +117,15 @@ func (l *Limiter) Peek(ctx context.Context, charges []Charge) (Decision, error) 
 	if len(charges) == 0 {
 		return Decision{Allowed: true}, nil
 	}
-	return l.ask(ctx, charges, peek), nil
+	return l.put(ctx, charges, peek), nil
+}
+
+// put takes or peeks, with leases where limits have them.
+func (l *Limiter) put(ctx context.Context, charges []Charge, do operation) Decision {
+	if l.hasLease(charges) {
+		return l.askLeased(ctx, charges, do)
+	}
+	return l.ask(ctx, charges, do)
 }
 
 // Settle charges the limits that count denials (CountDenied and CountAll; others are passed over) for a request that

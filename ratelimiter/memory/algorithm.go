@@ -54,6 +54,21 @@ func (s *Store) lookWindow(c *ratelimiter.Charge, w *pending, now int64, op oper
 	w.found, w.next, w.room = ofCounter(counter), ofCounter(next), room
 }
 
+// lease adds units in advance to what a charge leaves, and returns how many.
+func (w *pending) lease(c *ratelimiter.Charge, now int64) (ahead int64) {
+	if c.Lease.Units == 0 {
+		return 0
+	}
+	if c.Limit.Algorithm() == ratelimiter.GCRA {
+		next, n := c.Limit.Rate().Lease(w.next.instant(), now, c.Lease.Units, c.Lease.Share)
+		w.next = ofInstant(next)
+		return n
+	}
+	next, n := c.Limit.Window().Lease(w.next.counter(), now, c.Lease.Units, c.Lease.Share)
+	w.next = ofCounter(next)
+	return n
+}
+
 // log returns the log of a charge. A new one belongs to nobody until it is put.
 func (s *Store) log(c *ratelimiter.Charge, shard int) *slidinglog.Log {
 	log := s.shards[shard].log(c.Key)

@@ -102,6 +102,7 @@ type pending struct {
 	next  value // when charged
 	shard int
 	room  bool
+	ahead int64 // units of a lease within next
 }
 
 func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Decision, error) {
@@ -129,6 +130,9 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 		case charges[i].Limit.Algorithm() == ratelimiter.SlidingLog: // read here, for others may write to it later
 			d.Limits[i] = s.finishLog(&charges[i], &work[i], now, d.Limits[i].Charged)
 		case d.Limits[i].Charged:
+			if op == take && d.Allowed {
+				work[i].ahead = work[i].lease(&charges[i], now)
+			}
 			s.shards[work[i].shard].put(charges[i].Key, work[i].next, now)
 			work[i].found = work[i].next
 		}
@@ -136,7 +140,7 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 	s.unlock(locks)
 
 	for i := range charges {
-		r := ratelimiter.Reading{Now: now, Room: work[i].room, Charged: d.Limits[i].Charged}
+		r := ratelimiter.Reading{Now: now, Room: work[i].room, Charged: d.Limits[i].Charged, Ahead: work[i].ahead}
 		switch charges[i].Limit.Algorithm() {
 		case ratelimiter.GCRA:
 			r.TAT = work[i].found.instant()

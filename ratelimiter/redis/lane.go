@@ -25,16 +25,20 @@ const (
 	replyCharged = 2
 )
 
-// replyNumbers returns how many numbers the script answers for a charge of a limit.
-func replyNumbers(l *ratelimiter.Limit) int {
-	switch l.Algorithm() {
+// replyNumbers returns how many numbers the script answers for a charge.
+func replyNumbers(c *ratelimiter.Charge) int {
+	n := 4 // the windows
+	switch c.Limit.Algorithm() {
 	case ratelimiter.GCRA:
-		return 3
+		n = 3
 	case ratelimiter.SlidingLog:
-		return 5
-	default: // the windows
-		return 4
+		n = 5
+	default:
 	}
+	if c.Lease.Units > 0 {
+		n++
+	}
+	return n
 }
 
 // lane makes one call at a time. What it allocates for a call serves the next one too, but holds nobody's keys between.
@@ -54,6 +58,7 @@ type lane struct {
 type ruleID struct {
 	limit *ratelimiter.Limit
 	cost  int64
+	lease ratelimiter.Lease
 }
 
 func newLane(s *Store) *lane {
@@ -170,7 +175,7 @@ func (l *lane) key(k ratelimiter.Key) int64 {
 }
 
 func (l *lane) rule(c *ratelimiter.Charge) int64 {
-	id := ruleID{limit: c.Limit, cost: c.Cost}
+	id := ruleID{limit: c.Limit, cost: c.Cost, lease: c.Lease}
 	at, ok := l.ruleAt[id]
 	if !ok {
 		at = len(l.ruleAt) + 1
@@ -183,15 +188,18 @@ func (l *lane) rule(c *ratelimiter.Charge) int64 {
 // addRule writes one rule.
 func (l *lane) addRule(c *ratelimiter.Charge) {
 	d := c.Limit.Definition()
+	var step gcra.Instant
 	add := func(code int64, arguments [5]int64) {
 		l.rules.add(code, c.Cost, flag(!d.Shadow), flag(d.Counting != ratelimiter.CountDenied), flag(d.Counting == ratelimiter.CountAll))
 		l.rules.add(arguments[:]...)
+		l.rules.add(c.Lease.Units, c.Lease.Share, step.Micros, step.Part)
 	}
 	switch d.Algorithm {
 	case ratelimiter.GCRA:
 		rate := c.Limit.Rate()
-		step, span := rate.Step(c.Cost), rate.Span()
-		add(codeGCRA, [5]int64{rate.Count(), step.Micros, step.Part, span.Micros, span.Part})
+		cost, span := rate.Step(c.Cost), rate.Span()
+		step = rate.Step(1)
+		add(codeGCRA, [5]int64{rate.Count(), cost.Micros, cost.Part, span.Micros, span.Part})
 	case ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.Quota:
 		rate := c.Limit.Window()
 		add(codeWindows, [5]int64{rate.Count(), rate.Length(), int64(rate.Calendar()), flag(rate.Sliding())})
@@ -214,8 +222,8 @@ func decide(j *job) ratelimiter.Decision {
 	reply := j.reply
 	for i := range j.charges {
 		c := &j.charges[i]
-		n := replyNumbers(c.Limit)
-		r := reading(c.Limit, reply[:n])
+		n := replyNumbers(c)
+		r := reading(c, reply[:n])
 		r.Now, reply = j.now, reply[n:]
 		d.Limits[i] = c.Status(&r)
 		if !r.Room && j.op != settle && !c.Limit.Definition().Shadow {
@@ -226,9 +234,12 @@ func decide(j *job) ratelimiter.Decision {
 }
 
 // reading reads the script's numbers for one charge.
-func reading(l *ratelimiter.Limit, r []int64) ratelimiter.Reading {
+func reading(c *ratelimiter.Charge, r []int64) ratelimiter.Reading {
 	out := ratelimiter.Reading{Room: r[0]&replyRoom != 0, Charged: r[0]&replyCharged != 0}
-	switch l.Algorithm() {
+	if c.Lease.Units > 0 {
+		out.Ahead = r[len(r)-1]
+	}
+	switch c.Limit.Algorithm() {
 	case ratelimiter.GCRA:
 		out.TAT = gcra.Instant{Micros: r[1], Part: r[2]}
 	case ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.Quota:

@@ -95,7 +95,7 @@ type job struct {
 func (j *job) numbers() int {
 	n := 0
 	for i := range j.charges {
-		n += replyNumbers(j.charges[i].Limit)
+		n += replyNumbers(&j.charges[i])
 	}
 	return n
 }

@@ -190,6 +190,9 @@ func sequenceCharges(t *testing.T, rng *rand.Rand, all []ratelimiter.Definition,
 		}
 		cost := []int64{0, 1, 1, 1, 1 + rng.Int64N(most), most + 1}[rng.IntN(6)]
 		c := charge(t, d, strconv.Itoa(rng.IntN(2)), min(cost, ratelimiter.MaxCost))
+		if d.Algorithm != ratelimiter.SlidingLog && rng.IntN(3) == 0 {
+			c.Lease = ratelimiter.Lease{Units: 1 + rng.Int64N(30), Share: 4 + rng.Int64N(4)}
+		}
 		keys[string(c.Key)] = true
 		charges = append(charges, c)
 	}

@@ -5,14 +5,17 @@
 -- KEYS     the counters, each once
 -- ARGV[1]  the time in microseconds, for tests; empty: this server's clock
 -- ARGV[2]  the rules: algorithm, cost, three flags (enforced; charged when allowed; charged when refused: these two for
---          take only), and five arguments of the algorithm
+--          take only), five arguments of the algorithm, and four of the lease: the units to charge in advance, in a take that
+--          is allowed (0 for none), the part of what is left that they may be (one in so many), and for gcra one step
 -- ARGV[3]  the decisions: operation (1 take, 2 settle, 3 peek), number of charges, then for each its counter and its rule
 -- Rules and decisions are MessagePack arrays of integers, which are cheaper to read here than one text per number. For
 -- the same reason a rule stays where it is, and is called by the place before its first number.
--- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, and the numbers of the counter.
+-- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, the numbers of the counter, and with a
+-- lease the units charged in advance.
 local TAKE, SETTLE = 1, 2
 local ALGORITHM, COST, ENFORCED, WHEN_ALLOWED, WHEN_REFUSED = 1, 2, 3, 4, 5
-local RULE = 10 -- numbers
+local LEASE, SHARE, STEP, STEP_PART = 11, 12, 13, 14
+local RULE = 14 -- numbers
 
 -- Locals are found faster than globals.
 local call, pack, unpack_values, ceil = redis.call, struct.pack, struct.unpack, math.ceil
@@ -27,13 +30,14 @@ else
   now = t[1] * 1000000 + t[2]
 end
 
--- An algorithm is five functions. A counter's state is two values, x and y; x is nil where there is no counter. Another
+-- An algorithm is five functions, and a sixth where it has leases. A counter's state is two values, x and y; x is nil where there is no counter. Another
 -- algorithm needs its table here, its code in `algorithms`, and in Go the arguments of its rules and the reading of its reply.
 --   read(text)        the state as it was stored; foreign text is no error
 --   look(r, x, y)     what is found, as two values; whether there is room for the cost; and what a charge would leave, or take.
 --                     Without room that is an empty bucket. rules[r + 6] is the first argument
 --   charge(x, y)      the state after a charge, from the last two values of look
 --   reply(o, x, y)    puts the numbers of the counter behind out[o], from what look found or would leave, and returns their end
+--   lease(r, x, y)    the units that are charged in advance, and what a charge and they would leave
 --   text(x, y)        the state as it would be stored
 --   write(key, was, x, y)  stores it; was is what is stored now, or false
 local out = {now}
@@ -94,6 +98,19 @@ function gcra.charge(x, y)
   return x, y
 end
 
+-- As Rate.Lease of package gcra counts, quotient by quotient. All products are whole and below 2^53.
+function gcra.lease(r, x, y)
+  local count, free = rules[r + 6], now + rules[r + 9] - x - 1
+  local unit = rules[r + STEP] + rules[r + STEP_PART] / count
+  local n = math.min(rules[r + LEASE], math.floor(free / unit / rules[r + SHARE]))
+  if n <= 0 then
+    return 0, x, y
+  end
+  local parts = y + n * rules[r + STEP_PART]
+  local rest = parts % count
+  return n, x + n * rules[r + STEP] + (parts - rest) / count, rest
+end
+
 function gcra.reply(o, x, y)
   out[o + 1], out[o + 2] = x, y
   return o + 2
@@ -122,6 +139,9 @@ local windows = by_text(window_look, window_charge, function(o, s)
   out[o + 1], out[o + 2], out[o + 3] = window_reading(s)
   return o + 3
 end)
+function windows.lease(r, s)
+  return window_lease(s, rules[r + LEASE], rules[r + SHARE]), s
+end
 -- arguments: count, window
 local logs = by_text(log_look, log_charge, function(o, s)
   out[o + 1], out[o + 2], out[o + 3], out[o + 4] = log_reading(s)
@@ -168,6 +188,10 @@ while at < total do
     x, y, room[i], nextX[i], nextY[i] = algorithm.look(r, state(k, algorithm))
     places[i], out[o + 1] = o + 1, 0
     o = algorithm.reply(o + 1, x, y)
+    if rules[r + LEASE] > 0 then
+      o = o + 1
+      out[o] = 0
+    end
     if not room[i] and rules[r + ENFORCED] == 1 then
       allowed = false
     end
@@ -176,10 +200,16 @@ while at < total do
     local k, r = asked[at + 2 * i], (asked[at + 2 * i + 1] - 1) * RULE
     local answer = room[i] and 1 or 0
     if charges(op, r, room[i], allowed) then
-      local algorithm = algorithms[rules[r + ALGORITHM]]
+      local algorithm, ahead = algorithms[rules[r + ALGORITHM]], 0
+      if op == TAKE and allowed and rules[r + LEASE] > 0 then
+        ahead, nextX[i], nextY[i] = algorithm.lease(r, nextX[i], nextY[i])
+      end
       xs[k], ys[k] = algorithm.charge(nextX[i], nextY[i])
       writer[k] = algorithm
-      algorithm.reply(places[i], nextX[i], nextY[i])
+      local last = algorithm.reply(places[i], nextX[i], nextY[i])
+      if ahead > 0 then
+        out[last + 1] = ahead
+      end
       answer = answer + 2
     end
     out[places[i]] = answer

@@ -247,14 +247,18 @@ func TestStoresAgree(t *testing.T) {
 		}
 		limits = append(limits, limit(t, d))
 	}
-	allowed, refused, charged := 0, 0, 0
+	allowed, refused, charged, leases := 0, 0, 0, 0
 	for step := range 6000 {
 		var charges []ratelimiter.Charge
 		first := rng.IntN(30)
 		for i := range 1 + rng.IntN(4) {
 			l := limits[(first+i)%30+30*rng.IntN(2)]
 			cost := []int64{0, 1, 1, 1, 1 + rng.Int64N(l.Definition().Burst), l.Definition().Burst + 1}[rng.IntN(6)]
-			charges = append(charges, charge(l, strconv.Itoa(rng.IntN(2)), min(cost, ratelimiter.MaxCost)))
+			c := charge(l, strconv.Itoa(rng.IntN(2)), min(cost, ratelimiter.MaxCost))
+			if l.Algorithm() != ratelimiter.SlidingLog && rng.IntN(2) == 0 {
+				c.Lease = ratelimiter.Lease{Units: 1 + rng.Int64N(ratelimiter.MaxLease), Share: 4 + rng.Int64N(60)}
+			}
+			charges = append(charges, c)
 		}
 		do := []func(ratelimiter.Store) (ratelimiter.Decision, error){
 			func(s ratelimiter.Store) (ratelimiter.Decision, error) { return s.Take(ctx, charges) },
@@ -275,11 +279,14 @@ func TestStoresAgree(t *testing.T) {
 			if s.Charged {
 				charged++
 			}
+			if s.Ahead > 0 {
+				leases++
+			}
 		}
 		now = now.Add(time.Duration(rng.Int64N([]int64{2, 1000, 1_000_000, 10_000_000_000}[rng.IntN(4)])) * time.Microsecond)
 	}
-	t.Logf("%d allowed, %d refused, %d charges", allowed, refused, charged)
-	if allowed < 500 || refused < 500 || charged < 500 {
+	t.Logf("%d allowed, %d refused, %d charges, %d leases", allowed, refused, charged, leases)
+	if allowed < 500 || refused < 500 || charged < 500 || leases < 300 {
 		t.Fatal("the sequence tries too little")
 	}
 }

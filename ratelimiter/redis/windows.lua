@@ -84,6 +84,13 @@ local function window_look(value, now, cost, count, length, calendar, sliding)
   return s
 end
 
+-- window_lease adds units in advance to the cost, and returns how many: at most one part in share of what the cost leaves.
+local function window_lease(s, want, share)
+  local ahead = math.min(want, math.floor((s.left - s.cost) / share))
+  s.cost = s.cost + ahead
+  return ahead
+end
+
 local function window_charge(s)
   s.used = s.used + math.min(s.cost, s.left)
   return string.format('%.0f:%.0f:%.0f', s.till, s.used, s.before), math.ceil((s.till - s.now) / 1000)

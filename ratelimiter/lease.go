@@ -30,8 +30,8 @@ func (l *Limit) leased() (*Limit, error) {
 	switch {
 	case d.Lease < 0 || d.Lease > MaxLease:
 		return nil, fmt.Errorf("%w: %d units are not between 1 and %d", ErrLease, d.Lease, MaxLease)
-	case d.Algorithm == SlidingLog:
-		return nil, fmt.Errorf("%w: a %v counts each unit from the instant at which it passes, which nobody knows in advance", ErrLease, d.Algorithm)
+	case !d.Algorithm.hasLeases():
+		return nil, fmt.Errorf("%w: leases are for gcra, fixed_window, sliding_window and quota; what %v counts cannot be known in advance", ErrLease, d.Algorithm)
 	case d.Counting == CountDenied:
 		return nil, fmt.Errorf("%w: a limit that counts denials is charged behind them; there is nothing to take in advance", ErrLease)
 	case d.Shadow:
@@ -52,9 +52,15 @@ func (l *Limit) leased() (*Limit, error) {
 	return l, nil
 }
 
+// hasLeases reports whether a unit that passes later than it was charged passes as if it were charged then. A sliding log counts
+// each from the instant at which it was charged, and would forget it too early.
+func (a Algorithm) hasLeases() bool {
+	return a == GCRA || a == FixedWindow || a == SlidingWindow || a == Quota
+}
+
 // check reports a lease that no store grants.
 func (r Lease) check(l *Limit) error {
-	if r.Units != 0 && (r.Units < 0 || r.Units > MaxLease || r.Share < leaseOfBurst || l.def.Algorithm == SlidingLog) {
+	if r.Units != 0 && (r.Units < 0 || r.Units > MaxLease || r.Share < leaseOfBurst || !l.def.Algorithm.hasLeases()) {
 		return fmt.Errorf("%w: %d units in advance, one part in %d, for limit %q", ErrCharges, r.Units, r.Share, l.def.Name)
 	}
 	return nil

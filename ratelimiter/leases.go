@@ -117,7 +117,7 @@ func (s *leases) put(c *Charge, got *Status, sent int64) {
 			e.end-- // Full was rounded up
 		case SlidingWindow:
 			e.end -= c.Limit.window.Length() // it counts for a window longer than it takes units
-		case FixedWindow, Quota, SlidingLog:
+		default:
 		}
 	}
 	if e.left == 0 && len(e.back) == 0 {

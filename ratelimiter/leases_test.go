@@ -291,7 +291,7 @@ func TestLeaseIsRefused(t *testing.T) {
 		"are not between 1 and":        {Count: 1_000_000, Lease: 10_001},
 		"a quarter of the 100":         {Count: 100, Lease: 26},
 		"a quarter of the 40":          {Count: 100, Burst: 40, Lease: 11},
-		"a sliding_log counts":         {Count: 100, Lease: 5, Algorithm: ratelimiter.SlidingLog},
+		"what sliding_log counts":      {Count: 100, Lease: 5, Algorithm: ratelimiter.SlidingLog},
 		"a limit that counts denials":  {Count: 100, Lease: 5, Counting: ratelimiter.CountDenied},
 		"a shadow shows what would be": {Count: 100, Lease: 5, Shadow: true},
 	} {

@@ -28,8 +28,9 @@ type LimitState struct {
 	Window           time.Duration
 	// Reset is the time until the limit is whole, RetryAfter until this call would fit.
 	Reset, RetryAfter time.Duration
-	// Refused is set when it had no room, Shadow when it never blocks, Degraded when shared counters were not asked.
-	Refused, Shadow, Degraded bool
+	// Refused is set when it had no room, Shadow when it never blocks, Degraded when shared counters were not asked, Leased
+	// when the call was paid with units that the server's replica had taken in advance.
+	Refused, Shadow, Degraded, Leased bool
 }
 
 // PolicyExplanation says why one policy answered as it did. It holds values of the request: clients must not see it.
@@ -109,6 +110,7 @@ func explanation(in *durwardv1.Explanation) Explanation {
 			Refused:    l.GetRefused(),
 			Shadow:     l.GetShadow(),
 			Degraded:   l.GetDegraded(),
+			Leased:     l.GetLeased(),
 		})
 	}
 	for _, p := range in.GetPolicies() {

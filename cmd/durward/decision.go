@@ -49,6 +49,7 @@ type limitState struct {
 	Refused      bool   `json:"refused,omitempty"`
 	Shadow       bool   `json:"shadow,omitempty"`
 	Degraded     bool   `json:"degraded,omitempty"`
+	Leased       bool   `json:"leased,omitempty"`
 }
 
 type headerLine struct {
@@ -87,7 +88,7 @@ func newDecision(v *verdict.Verdict, service, route string) *decision {
 		l := &why.Limits[i]
 		d.Limits = append(d.Limits, limitState{
 			Name: l.Name, Quota: l.Quota, WindowMS: l.Window.Milliseconds(), Remaining: l.Remaining, RetryAfterMS: l.RetryAfter.Milliseconds(),
-			Refused: l.Refused, Shadow: l.Shadow, Degraded: l.Degraded,
+			Refused: l.Refused, Shadow: l.Shadow, Degraded: l.Degraded, Leased: l.Leased,
 		})
 	}
 	if next := why.Candidate; next != nil {
@@ -202,7 +203,7 @@ func (l *limitState) String() string {
 	for _, flag := range []struct {
 		set  bool
 		text string
-	}{{l.Refused, "refused"}, {l.Shadow, "a shadow, which never blocks"}, {l.Degraded, "not asked of the shared counters"}} {
+	}{{l.Refused, "refused"}, {l.Shadow, "a shadow, which never blocks"}, {l.Degraded, "not asked of the shared counters"}, {l.Leased, "paid with units taken in advance"}} {
 		if flag.set {
 			text += ", " + flag.text
 		}

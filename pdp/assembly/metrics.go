@@ -37,6 +37,7 @@ type metrics struct {
 	panics      prometheus.Counter
 	unsettled   prometheus.Counter
 	limited     *prometheus.CounterVec
+	leased      *prometheus.CounterVec
 	candidates  *prometheus.CounterVec
 	observed    *prometheus.CounterVec
 	bundleInfo  *prometheus.GaugeVec
@@ -82,6 +83,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_panics_total",
 			Help: "Decisions denied because a stage panicked."}),
 		limited: counters("durward_limited_total", "Requests that a limit refused, or would have refused where it is a shadow.", "limit", "shadow"),
+		leased:  counters("durward_limit_leased_total", "Requests that a limit let pass with units that this replica had taken in advance, without asking Redis for it.", "limit"),
 		candidates: counters("durward_candidate_total", "What candidates of policies answered beside the policy in force: same, allow or deny where it answers otherwise.",
 			"bundle", "service", "policy", "outcome"),
 		observed: counters("durward_observed_total", "Requests that a policy denied and observe let pass, by the reason of the denial.", "bundle", "service", "reason"),
@@ -109,7 +111,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 	for _, why := range []audit.Drop{audit.DroppedAllow, audit.DroppedDenial, audit.DroppedClosed, audit.DroppedUnwritten} {
 		m.dropped.WithLabelValues(string(why))
 	}
-	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.candidates, m.observed,
+	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed,
 		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -171,6 +173,9 @@ func (m *metrics) limits(states []verdict.LimitState) {
 	for i := range states {
 		if states[i].Refused {
 			m.limited.WithLabelValues(m.limitNames.bounded(states[i].Name), strconv.FormatBool(states[i].Shadow)).Inc()
+		}
+		if states[i].Leased {
+			m.leased.WithLabelValues(m.limitNames.bounded(states[i].Name)).Inc()
 		}
 	}
 }

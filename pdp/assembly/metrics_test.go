@@ -23,7 +23,7 @@ func observed(t *testing.T) *metrics {
 	m := newMetrics(settings.Metrics{Routes: true, MaxRoutes: 10}, Version{Version: "v1", Revision: "r1"})
 	m.decision(pdp.Observation{Adapter: "ext_authz", Service: "orders", Route: "read-order", Took: time.Millisecond, Panic: true, Verdict: &verdict.Verdict{
 		Effect: verdict.Allow, Reason: verdict.Allowed, Degraded: true,
-		Explanation: verdict.Explanation{Bundle: "acme", Observed: verdict.NoMatchingRule, Candidate: &verdict.Candidate{Policy: "main", Effect: verdict.Deny, Disagrees: true}, Limits: []verdict.LimitState{{Name: "per-subject", Refused: true, Shadow: true}, {Name: "other"}}},
+		Explanation: verdict.Explanation{Bundle: "acme", Observed: verdict.NoMatchingRule, Candidate: &verdict.Candidate{Policy: "main", Effect: verdict.Deny, Disagrees: true}, Limits: []verdict.LimitState{{Name: "per-subject", Refused: true, Shadow: true}, {Name: "other", Leased: true}}},
 	}})
 	m.step("identity", time.Millisecond, pipeline.Stop, errors.New("an outage"))
 	m.redis("take", time.Millisecond, nil)
@@ -100,6 +100,7 @@ func TestMetrics(t *testing.T) {
 		{"durward_failopen_total", "", 1},
 		{"durward_panics_total", "", 1},
 		{"durward_limited_total", "limit=per-subject,shadow=true", 1},
+		{"durward_limit_leased_total", "limit=other", 1},
 		{"durward_stage_errors_total", "stage=identity", 1},
 		{"durward_stage_duration_seconds", "stage=identity", 1},
 		{"durward_redis_duration_seconds", "operation=take", 1},

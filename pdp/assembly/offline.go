@@ -170,7 +170,7 @@ func newCounting(clock func() time.Time, shared ratelimiter.Store) (*limits.Stag
 	if err != nil {
 		return nil, nil, err
 	}
-	limiter, err := ratelimiter.New(ratelimiter.Options{Shared: shared, Local: local, Now: clock, DenyCache: sessionKeys})
+	limiter, err := ratelimiter.New(ratelimiter.Options{Shared: shared, Local: local, Now: clock, DenyCache: sessionKeys, NoLeases: true})
 	if err != nil {
 		return nil, nil, err
 	}

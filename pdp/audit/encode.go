@@ -273,6 +273,7 @@ func (e *encoder) limit(l *verdict.LimitState) {
 	e.flag("refused", l.Refused)
 	e.flag("shadow", l.Shadow)
 	e.flag("degraded", l.Degraded)
+	e.flag("leased", l.Leased)
 }
 
 // ceilMillis rounds up, so that a wait is never told too short.

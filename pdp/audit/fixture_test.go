@@ -52,7 +52,7 @@ func fullEntry() *Entry {
 				Bundle: "acme", Revision: "sha256:77", Policy: "main", Rule: "policy.csv:3", RuleID: "ab12", Limit: "per-subject", Detail: "a detail",
 				Observed:  verdict.NoMatchingRule,
 				Candidate: &verdict.Candidate{Policy: "main", Reason: verdict.RuleDenied, Rule: "policy.next.csv:4", RuleID: "cd34", Disagrees: true},
-				Limits:    []verdict.LimitState{{Name: "per-subject", Quota: 100, Remaining: 1, Window: time.Minute, RetryAfter: 2 * time.Millisecond, Refused: true, Shadow: true, Degraded: true}},
+				Limits:    []verdict.LimitState{{Name: "per-subject", Quota: 100, Remaining: 1, Window: time.Minute, RetryAfter: 2 * time.Millisecond, Refused: true, Shadow: true, Degraded: true, Leased: true}},
 			},
 		},
 		Action: "orders:read", ResourceType: "order", ResourceID: "7",

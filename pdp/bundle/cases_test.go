@@ -134,10 +134,9 @@ bundle.yaml:15:14: "kind: introspection" is part of the format, but this version
 service.yaml:32:5: "assurance" is part of the format, but this version does not enforce it; remove it`},
 	{name: "a candidate of nothing", edit: []string{"defaults:", "candidate: {rules: [policy.next.csv]}\ndefaults:"}, want: `service.yaml:17:21: the bundle has no file "policy.next.csv"`},
 	{name: "observe without permission", edit: []string{"defaults:", "observe: [{route: log-in, until: \"2026-03-01\"}]\ndefaults:"}, want: `service.yaml:17:1: observe lets denied requests pass, and the operator has not permitted it for this bundle (bundles: [{dir: …, observe: true}] in the server's settings)`},
-	{name: "limits not enforced", edit: []string{"algorithm: gcra", "algorithm: sliding_log, distinct: params.id, lease: 5"}, want: `service.yaml:22:51: "distinct" is part of the format, but this version does not enforce it; remove it
-service.yaml:22:72: "lease" is part of the format, but this version does not enforce it; remove it`},
+	{name: "limits not enforced", edit: []string{"algorithm: gcra", "algorithm: sliding_log, distinct: params.id, lease: 5"}, want: `service.yaml:22:51: "distinct" is part of the format, but this version does not enforce it; remove it`},
 	{name: "not enforced though off", edit: []string{"count: allowed, ", "distinct: '', lease: 0, "}, want: `service.yaml:20:62: "distinct" is part of the format, but this version does not enforce it; remove it
-service.yaml:20:76: "lease" is part of the format, but this version does not enforce it; remove it`},
+service.yaml:20:76: lease is 1 or more; leave it out for the default`},
 	{name: "openapi.yaml", file: "services/orders/openapi.yaml", edit: []string{"", "x"}, want: `openapi.yaml: this file is part of the format, but this version does not enforce it; remove it`},
 	{name: "ratelimits", file: "ratelimits/a.yaml", edit: []string{"", "x"}, want: `ratelimits/a.yaml:1:1: expected a mapping, found the text "x"`},
 	{name: "ratelimits of another kind", file: "ratelimits/a.json", edit: []string{"", "{}"}, want: `ratelimits/a.json: this version does not know such a file at this place`},

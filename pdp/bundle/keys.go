@@ -185,7 +185,7 @@ var limitKeys = map[string]key{
 	"by_class.otherwise.burst":     {by: byLimits, positive: true},
 	"shadow":                       {by: byLimits},
 	"missing":                      {by: byLimits, values: []string{"deny", "skip", "share"}},
-	"lease":                        {by: notYet},
+	"lease":                        {by: byLimits, positive: true},
 }
 
 // find returns the key at a path. Names that the author chooses stand for "*".

@@ -117,6 +117,7 @@ type LimitState struct {
 	Window time.Duration
 	// Reset is the time until the limit is whole again, RetryAfter until this request would fit; zero when it fits.
 	Reset, RetryAfter time.Duration
-	// Refused is set when the limit had no room; Shadow when it never blocks; Degraded when it was not asked in Redis.
-	Refused, Shadow, Degraded bool
+	// Refused is set when the limit had no room; Shadow when it never blocks; Degraded when it was not asked in Redis; Leased when
+	// it was paid with units that the replica had taken in advance.
+	Refused, Shadow, Degraded, Leased bool
 }

@@ -121,6 +121,7 @@ type Limit struct {
 	Refused      bool   `json:"refused"`
 	Shadow       bool   `json:"shadow"`
 	Degraded     bool   `json:"degraded"`
+	Leased       bool   `json:"leased"`
 }
 
 // Find returns the record of a decision from a log, one a line. Without an id the log must hold one line alone.

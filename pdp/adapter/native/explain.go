@@ -35,6 +35,7 @@ func explanation(x *verdict.Explanation) *durwardv1.Explanation {
 			Refused:    l.Refused,
 			Shadow:     l.Shadow,
 			Degraded:   l.Degraded,
+			Leased:     l.Leased,
 		})
 	}
 	for i := range x.Policies[:min(len(x.Policies), maxPolicies)] {

@@ -345,7 +345,7 @@ func TestDenial(t *testing.T) {
 		},
 		Explanation: verdict.Explanation{
 			Bundle: "b", Revision: "r", Policy: "p", Rule: "f:1", RuleID: "id", Limit: "l", Detail: "for operators",
-			Limits: []verdict.LimitState{{Name: "l", Quota: 9, Remaining: 1, Window: time.Minute, Reset: 2 * time.Second, RetryAfter: time.Second, Refused: true, Shadow: true, Degraded: true}},
+			Limits: []verdict.LimitState{{Name: "l", Quota: 9, Remaining: 1, Window: time.Minute, Reset: 2 * time.Second, RetryAfter: time.Second, Refused: true, Shadow: true, Degraded: true, Leased: true}},
 		},
 	}}
 	out, err := server(t, d, everything).Check(t.Context(), httpRequest())
@@ -358,7 +358,7 @@ func TestDenial(t *testing.T) {
 		Obligations: &durwardv1.Obligations{SetResponse: lines("retry-after", "1", "set-cookie", "a", "set-cookie", "b"), Metadata: map[string]string{"m": "\uFFFD"}},
 		Explanation: &durwardv1.Explanation{
 			Bundle: "b", Revision: "r", Policy: "p", Rule: "f:1", RuleId: "id", Limit: "l",
-			Limits: []*durwardv1.LimitState{{Name: "l", Quota: 9, Remaining: 1, Window: durationpb.New(time.Minute), Reset_: durationpb.New(2 * time.Second), RetryAfter: durationpb.New(time.Second), Refused: true, Shadow: true, Degraded: true}},
+			Limits: []*durwardv1.LimitState{{Name: "l", Quota: 9, Remaining: 1, Window: durationpb.New(time.Minute), Reset_: durationpb.New(2 * time.Second), RetryAfter: durationpb.New(time.Second), Refused: true, Shadow: true, Degraded: true, Leased: true}},
 		},
 	}
 	if diff := cmp.Diff(want, out, protocmp.Transform()); diff != "" {

@@ -286,7 +286,7 @@ type Limit struct {
 	Shadow  bool   `yaml:"shadow"`
 	// Missing says for all of By what a missing attribute does: deny, skip or share.
 	Missing string `yaml:"missing"`
-	// Lease is the number of units that a replica takes in advance.
+	// Lease is the number of units that a replica takes in advance, at most a quarter of the burst, without one of the count.
 	Lease int64 `yaml:"lease"`
 }
 

@@ -87,7 +87,7 @@ func explain(c *pipeline.Case, statuses []ratelimiter.Status) {
 		d := s.Limit.Definition()
 		e.Limits = append(e.Limits, verdict.LimitState{
 			Name: d.Name, Quota: d.Count, Remaining: s.Remaining, Window: d.Window,
-			Reset: s.Full, RetryAfter: s.Retry, Refused: !s.Room, Shadow: d.Shadow, Degraded: s.Degraded,
+			Reset: s.Full, RetryAfter: s.Retry, Refused: !s.Room, Shadow: d.Shadow, Degraded: s.Degraded, Leased: s.Leased,
 		})
 	}
 }

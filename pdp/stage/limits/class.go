@@ -58,6 +58,10 @@ func (c *compiler) byClass(d *definition, common ratelimiter.Definition) *rateli
 		c.add(d, ".algorithm", "by_class is for gcra, whose classes can share a bucket; with %v write a limit for each, under when", common.Algorithm)
 		return nil
 	}
+	if common.Lease != 0 {
+		c.add(d, ".lease", "lease and by_class exclude each other: classes share a bucket, and a unit taken in advance is no longer the same part of it in another class")
+		return nil
+	}
 	if d.source.Rate.Count != 0 {
 		c.add(d, ".rate", "rate and by_class exclude each other: by_class says what the rate is")
 	}

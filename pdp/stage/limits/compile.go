@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -66,7 +67,7 @@ func (c *compiler) define(name string, d *definition) {
 	c.made[name] = d
 	before := len(c.problems)
 	l := &d.source
-	made := ratelimiter.Definition{Name: name, Count: l.Rate.Count, Window: l.Rate.Window, Burst: l.Burst, Shadow: l.Shadow}
+	made := ratelimiter.Definition{Name: name, Count: l.Rate.Count, Window: l.Rate.Window, Burst: l.Burst, Shadow: l.Shadow, Lease: l.Lease}
 	var ok bool
 	if made.OnError, ok = word(l.OnError, onErrors); !ok {
 		c.add(d, ".on_error", "on_error is local_share, allow or deny, not %q", l.OnError)
@@ -107,7 +108,10 @@ func (c *compiler) limit(d *definition, made ratelimiter.Definition) *ratelimite
 		return c.byClass(d, made)
 	}
 	limit, err := ratelimiter.NewLimit(made)
-	if err != nil {
+	switch {
+	case errors.Is(err, ratelimiter.ErrLease):
+		c.add(d, ".lease", "%v", err)
+	case err != nil:
 		c.add(d, "", "%v", err)
 	}
 	return limit

@@ -1368,9 +1368,11 @@ type LimitState struct {
 	Reset_     *durationpb.Duration `protobuf:"bytes,5,opt,name=reset,proto3" json:"reset,omitempty"`
 	RetryAfter *durationpb.Duration `protobuf:"bytes,6,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// refused says that the limit had no room, shadow that it never blocks, degraded that the shared counters were not asked.
-	Refused       bool `protobuf:"varint,7,opt,name=refused,proto3" json:"refused,omitempty"`
-	Shadow        bool `protobuf:"varint,8,opt,name=shadow,proto3" json:"shadow,omitempty"`
-	Degraded      bool `protobuf:"varint,9,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	Refused  bool `protobuf:"varint,7,opt,name=refused,proto3" json:"refused,omitempty"`
+	Shadow   bool `protobuf:"varint,8,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	Degraded bool `protobuf:"varint,9,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	// leased says that the call was paid with units that the replica had taken in advance.
+	Leased        bool `protobuf:"varint,10,opt,name=leased,proto3" json:"leased,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1464,6 +1466,13 @@ func (x *LimitState) GetShadow() bool {
 func (x *LimitState) GetDegraded() bool {
 	if x != nil {
 		return x.Degraded
+	}
+	return false
+}
+
+func (x *LimitState) GetLeased() bool {
+	if x != nil {
+		return x.Leased
 	}
 	return false
 }
@@ -1583,7 +1592,7 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"\x05holds\x18\x02 \x01(\bR\x05holds\x12\x16\n" +
 	"\x06wanted\x18\x03 \x01(\tR\x06wanted\x12\x10\n" +
 	"\x03got\x18\x04 \x01(\tR\x03got\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\xc2\x02\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\xda\x02\n" +
 	"\n" +
 	"LimitState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -1595,7 +1604,9 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"retryAfter\x12\x18\n" +
 	"\arefused\x18\a \x01(\bR\arefused\x12\x16\n" +
 	"\x06shadow\x18\b \x01(\bR\x06shadow\x12\x1a\n" +
-	"\bdegraded\x18\t \x01(\bR\bdegraded*I\n" +
+	"\bdegraded\x18\t \x01(\bR\bdegraded\x12\x16\n" +
+	"\x06leased\x18\n" +
+	" \x01(\bR\x06leased*I\n" +
 	"\aExplain\x12\x17\n" +
 	"\x13EXPLAIN_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10EXPLAIN_DECISION\x10\x01\x12\x0f\n" +

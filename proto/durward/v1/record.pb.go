@@ -952,9 +952,11 @@ type RecordedLimit struct {
 	WindowMs     int64 `protobuf:"varint,4,opt,name=window_ms,json=windowMs,proto3" json:"window_ms,omitempty"`
 	RetryAfterMs int64 `protobuf:"varint,5,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
 	// refused says that it had no room, shadow that it never blocks, degraded that the shared counters were not asked.
-	Refused       bool `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"`
-	Shadow        bool `protobuf:"varint,7,opt,name=shadow,proto3" json:"shadow,omitempty"`
-	Degraded      bool `protobuf:"varint,8,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	Refused  bool `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"`
+	Shadow   bool `protobuf:"varint,7,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	Degraded bool `protobuf:"varint,8,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	// leased says that it was paid with units that the replica had taken in advance.
+	Leased        bool `protobuf:"varint,9,opt,name=leased,proto3" json:"leased,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1041,6 +1043,13 @@ func (x *RecordedLimit) GetShadow() bool {
 func (x *RecordedLimit) GetDegraded() bool {
 	if x != nil {
 		return x.Degraded
+	}
+	return false
+}
+
+func (x *RecordedLimit) GetLeased() bool {
+	if x != nil {
+		return x.Leased
 	}
 	return false
 }
@@ -1195,7 +1204,7 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\x06claims\x18\x0f \x03(\v2\x19.durward.v1.RecordedFieldR\x06claims\"6\n" +
 	"\x10RecordedResource\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xe8\x01\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\x80\x02\n" +
 	"\rRecordedLimit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05quota\x18\x02 \x01(\x03R\x05quota\x12\x1c\n" +
@@ -1204,7 +1213,8 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs\x12\x18\n" +
 	"\arefused\x18\x06 \x01(\bR\arefused\x12\x16\n" +
 	"\x06shadow\x18\a \x01(\bR\x06shadow\x12\x1a\n" +
-	"\bdegraded\x18\b \x01(\bR\bdegraded\"=\n" +
+	"\bdegraded\x18\b \x01(\bR\bdegraded\x12\x16\n" +
+	"\x06leased\x18\t \x01(\bR\x06leased\"=\n" +
 	"\fRecordedStep\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\tR\x05point\x12\x17\n" +
 	"\atook_us\x18\x02 \x01(\x03R\x06tookUsB;Z9github.com/durward-pdp/durward/proto/durward/v1;durwardv1b\x06proto3"

@@ -94,8 +94,8 @@ bench-policy: ## Compare the policy evaluator with Casbin at 1,000 to 1,000,000 
 	cd test/bench && go run ./cmd/contest -rounds $(ROUNDS) -only '^policy$$' -sizes 1000,10000,100000,1000000 -out $(CURDIR)/build/bench
 
 .PHONY: bench-limits
-bench-limits: tools ## Compare taking limits in Redis, batched and not, with a pipeline of plain commands and with redis_rate (3 minutes); figures in build/bench/
-	cd test/bench && go run ./cmd/contest -rounds $(ROUNDS) -only '^limits$$' -requests 60000 -out $(CURDIR)/build/bench
+bench-limits: tools ## Compare taking limits in Redis, batched and not, with leases, with a pipeline of plain commands and with redis_rate (5 minutes); figures in build/bench/
+	cd test/bench && go run ./cmd/contest -rounds $(ROUNDS) -only '^(limits|leases)$$' -requests 60000 -out $(CURDIR)/build/bench
 
 .PHONY: generate
 generate: $(STAMP)/buf-$(BUF_VERSION) $(STAMP)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION) $(STAMP)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION) ## Write the generated files: proto, JSON Schemas, reference

@@ -54,6 +54,7 @@ func Contests() []Contest {
 		{Name: "policy", Run: runPolicy},
 		{Name: "token", Run: runToken},
 		{Name: "limits", Run: runLimits},
+		{Name: "leases", Run: runLeases},
 		{Name: "ext_authz_check", Run: runCheck},
 	}
 }

@@ -105,6 +105,11 @@ var figures = map[string]struct{ cases, subjects, metrics []string }{
 		[]string{"durward_memory", "durward_redis", "durward_unbatched", "incrby_expire", "redis_rate"},
 		[]string{"client_processor_time", "decisions", "redis_processor_time", "wall_per_decision"},
 	},
+	"leases": {
+		[]string{"steady", "busy", "over"},
+		[]string{"exact", "lease_25", "lease_250"},
+		[]string{"calls_per_decision", "client_processor_time", "decisions", "passed_of_cap", "redis_processor_time", "wall_per_decision"},
+	},
 	"ext_authz_check": {
 		[]string{"allow_with_token", "deny_without_token", "public_route"},
 		[]string{"durward", "null"},

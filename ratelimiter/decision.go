@@ -46,7 +46,8 @@ type Lease struct {
 // charge in order, and fail as a whole; after an error what was charged is unknown.
 type Store interface {
 	// Take asks whether every enforced limit has room. If so it charges all limits but those that count denials, else
-	// only those that count all. A limit without room is never charged.
+	// only those that count all. A limit without room is never charged. When the decision is allowed it charges what it can
+	// of the leases that the charges ask for, and says so in Status.Ahead; what it has charged belongs to the caller.
 	Take(ctx context.Context, charges []Charge) (Decision, error)
 	// Settle charges without refusing; a bucket without room is left empty.
 	Settle(ctx context.Context, charges []Charge) (Decision, error)

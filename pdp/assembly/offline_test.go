@@ -415,3 +415,24 @@ func TestValidateBundleReadsADirectory(t *testing.T) {
 		t.Errorf("a directory that is not there: %v", err)
 	}
 }
+
+// A session counts every decision at once: what a replica would have in hand is no answer to a test.
+func TestSessionsTakeNothingInAdvance(t *testing.T) {
+	s := openSession(t, newOffline(t, map[string][]byte{
+		"bundle.yaml": []byte("format: 1\nname: acme\n"),
+		"services/orders/service.yaml": []byte("service: orders\nmatch: [{host: orders.example.com}]\nidentity: {mode: none}\n" +
+			"limit_definitions: {l: {rate: 100/min, by: [], lease: 25, on_error: deny}}\n" +
+			"routes: [{name: r, path: /r, methods: [GET], access: public, limits: [l]}]\n"),
+	}))
+	ask := func() verdict.Verdict { return s.Decide(t.Context(), call("GET", "orders.example.com", "/r")) }
+	for i := range 3 {
+		v := ask()
+		if l := v.Explanation.Limits; !v.Allowed() || len(l) != 1 || l[0].Leased || l[0].Remaining != int64(87-i) {
+			t.Fatalf("%s: %+v", v.Reason, l)
+		}
+	}
+	s.SetOutage(true)
+	if v := ask(); v.Reason != verdict.LimitsUnavailable {
+		t.Errorf("without Redis: %s", v.Reason)
+	}
+}

@@ -30,8 +30,9 @@ else
   now = t[1] * 1000000 + t[2]
 end
 
--- An algorithm is five functions, and a sixth where it has leases. A counter's state is two values, x and y; x is nil where there is no counter. Another
--- algorithm needs its table here, its code in `algorithms`, and in Go the arguments of its rules and the reading of its reply.
+-- An algorithm is these functions, lease where it has leases. A counter's state is two values, x and y; x is nil where there is no
+-- counter. Another algorithm needs its table here, its code in `algorithms`, and in Go the arguments of its rules and the reading of
+-- its reply.
 --   read(text)        the state as it was stored; foreign text is no error
 --   look(r, x, y)     what is found, as two values; whether there is room for the cost; and what a charge would leave, or take.
 --                     Without room that is an empty bucket. rules[r + 6] is the first argument

@@ -117,6 +117,9 @@ func (e *Engine) decide(ctx context.Context, r *request.Request, given *subject.
 	} else {
 		c.Outage(verdict.Internal)
 	}
+	if r.Descriptors == nil { // who asks for limits alone speaks for nobody
+		c.Verdict.Subject = c.Subject.Key
+	}
 	if e.record(ctx, c, began) {
 		panicked = true
 	}

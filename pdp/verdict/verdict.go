@@ -34,6 +34,9 @@ type Verdict struct {
 	Reason Reason
 	// DecisionID names the decision in the answer, the record and the logs.
 	DecisionID string
+	// Subject is the key of the subject that the decision is about, as far as it was established: "anonymous" for nobody, ""
+	// where nothing was asked about one. Clients never see it.
+	Subject string
 	// Stage is the stage that stopped the request; "" for an allow.
 	Stage string
 	// Degraded is set when a dependency failed and a failure mode decided in its place.

@@ -126,7 +126,7 @@ func checkNothingKept(t *testing.T, id string) {
 
 // TestGatewaysCannotAskWhy: no field of a gateway's message is a wish for reasons, and no answer to one holds any.
 func TestGatewaysCannotAskWhy(t *testing.T) {
-	known := []string{"effect", "decision_id", "reason", "degraded", "stage", "policy", "rule", "rule_id", "bundle", "revision", "limit", "limits", "observed"}
+	known := []string{"effect", "decision_id", "reason", "degraded", "subject", "stage", "policy", "rule", "rule_id", "bundle", "revision", "limit", "limits", "observed"}
 	client := authv3.NewAuthorizationClient(dial(t, shared.socket("main")))
 	wishes := []string{"explain", "durward.explain", "x-durward-explain"}
 	for _, e := range examples(t) {

@@ -35,6 +35,7 @@ func metadata(v *verdict.Verdict) *structpb.Struct {
 	fields["reason"] = text(string(v.Reason))
 	fields["degraded"] = structpb.NewBoolValue(v.Degraded)
 	for _, f := range []verdict.Field{
+		{Name: "subject", Value: v.Subject},
 		{Name: "stage", Value: v.Stage},
 		{Name: "policy", Value: v.Explanation.Policy},
 		{Name: "rule", Value: v.Explanation.Rule},

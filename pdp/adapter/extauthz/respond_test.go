@@ -47,12 +47,12 @@ func TestGoldenResponses(t *testing.T) {
 		verdict verdict.Verdict
 	}{
 		{"allow", message(), verdict.Verdict{
-			Effect: verdict.Allow, Reason: verdict.Allowed, DecisionID: "d1", Explanation: explained(),
+			Effect: verdict.Allow, Reason: verdict.Allowed, DecisionID: "d1", Subject: "user:corp:alice", Explanation: explained(),
 			Obligations: verdict.Obligations{
 				SetUpstream:    []verdict.Field{{Name: "x-durward-subject", Value: "alice"}, {Name: "x-durward-tenant", Value: ""}},
 				RemoveUpstream: []string{"authorization", "x_durward_subject", "X-Durward-Subject", "proxy-authorization"},
 				SetResponse:    []verdict.Field{{Name: "ratelimit", Value: `"per-subject";r=99;t=1`}, {Name: "set-cookie", Value: "a=1"}},
-				Metadata:       []verdict.Field{{Name: "subject", Value: "user:corp:alice"}, {Name: "effect", Value: "forged"}},
+				Metadata:       []verdict.Field{{Name: "subject", Value: "forged"}, {Name: "effect", Value: "forged"}},
 			},
 		}},
 		{"deny_401", message(), verdict.Verdict{

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,27 +85,30 @@ func program(t *testing.T, name string) string {
 	return ""
 }
 
-// startEnvoy starts a real Envoy in front of a server and returns its listener's URL.
-func startEnvoy(t *testing.T, s *server) string {
+// startEnvoy starts a real Envoy in front of servers and an API and returns its listener's URL. In its configuration API,
+// HOST and PORT stand for the API's port and the first server's address, HOST2 and PORT2 for the second's.
+func startEnvoy(t *testing.T, config string, api http.HandlerFunc, servers ...*server) string {
 	t.Helper()
-	host, port, err := net.SplitHostPort(s.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("passed")) }))
-	t.Cleanup(api.Close)
-	_, apiPort, err := net.SplitHostPort(api.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	behind := httptest.NewServer(api)
+	t.Cleanup(behind.Close)
+	_, apiPort := split(t, behind.Listener.Addr().String())
+	places := []string{"API", apiPort}
+	for i := len(servers) - 1; i >= 0; i-- { // PORT2 before PORT, of which it begins with
+		suffix := ""
+		if i > 0 {
+			suffix = strconv.Itoa(i + 1)
+		}
+		host, port := split(t, servers[i].address)
+		places = append(places, "HOST"+suffix, host, "PORT"+suffix, port)
 	}
 	dir := t.TempDir()
-	config, admin := filepath.Join(dir, "envoy.yaml"), filepath.Join(dir, "admin")
-	if err := os.WriteFile(config, []byte(strings.NewReplacer("HOST", host, "PORT", port, "API", apiPort).Replace(envoyConfig)), 0o600); err != nil {
+	path, admin := filepath.Join(dir, "envoy.yaml"), filepath.Join(dir, "admin")
+	if err := os.WriteFile(path, []byte(strings.NewReplacer(places...).Replace(config)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var log bytes.Buffer
-	command := exec.CommandContext(ctx, program(t, "envoy"), "-c", config, "--concurrency", "1", "--disable-hot-restart", "--admin-address-path", admin, "-l", "warning")
+	command := exec.CommandContext(ctx, program(t, "envoy"), "-c", path, "--concurrency", "1", "--disable-hot-restart", "--admin-address-path", admin, "-l", "warning")
 	command.Stdout, command.Stderr = &log, &log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -126,6 +130,18 @@ func startEnvoy(t *testing.T, s *server) string {
 	t.Fatal("Envoy does not come up")
 	return ""
 }
+
+func split(t *testing.T, address string) (host, port string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host, port
+}
+
+// passed is an API that answers every request.
+func passed(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("passed")) }
 
 // listenerOf asks a ready Envoy where it listens; "" while it is not ready.
 func listenerOf(t *testing.T, admin string) string {
@@ -152,14 +168,20 @@ func listenerOf(t *testing.T, admin string) string {
 // get returns 0 where nobody answers.
 func get(t *testing.T, url string, header http.Header) (status int, answered http.Header, body string) {
 	t.Helper()
+	return send(t, http.MethodGet, url, header)
+}
+
+// send sends a request; a Host among the header fields is the request's host. It returns 0 where nobody answers.
+func send(t *testing.T, method, url string, header http.Header) (status int, answered http.Header, body string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if header != nil {
-		request.Header = header
+		request.Header, request.Host = header, header.Get("Host")
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -175,7 +197,7 @@ func get(t *testing.T, url string, header http.Header) (status int, answered htt
 // Durward's headers and Envoy's own, which it makes of the statuses.
 func TestEnvoy(t *testing.T) {
 	s := start(t, edgeLimits)
-	url := startEnvoy(t, s)
+	url := startEnvoy(t, envoyConfig, passed, s)
 	as := func(user string) http.Header {
 		return http.Header{"X-User": {user}}
 	}

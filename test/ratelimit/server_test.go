@@ -61,16 +61,23 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// start starts a server with one file of limits and nothing else in its bundle, and waits until the health check that
-// clients of envoyproxy/ratelimit make says that it is ready.
+// start starts a server with one file of limits and nothing else in its bundle.
 func start(t *testing.T, limits string) *server {
 	t.Helper()
+	return startWith(t, map[string]string{"bundle.yaml": "format: 1\nname: acme\n", "ratelimits/edge.yaml": limits}, nil)
+}
+
+// startWith starts a server with a bundle, and waits until the health check that clients of envoyproxy/ratelimit make
+// says that it is ready. change, if not nil, changes its settings.
+func startWith(t *testing.T, bundle map[string]string, change func(*settings.Settings)) *server {
+	t.Helper()
 	s := &server{bundle: t.TempDir(), ended: make(chan error, 1)}
-	if err := os.Mkdir(filepath.Join(s.bundle, "ratelimits"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{"bundle.yaml": "format: 1\nname: acme\n", "ratelimits/edge.yaml": limits} {
-		if err := os.WriteFile(filepath.Join(s.bundle, name), []byte(text), 0o600); err != nil {
+	for name, text := range bundle {
+		path := filepath.Join(s.bundle, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,6 +87,9 @@ func start(t *testing.T, limits string) *server {
 	configured.Admin.Address, configured.Drain, configured.Poll = "off", 0, format.Duration(50*time.Millisecond)
 	configured.RateLimit.ResponseHeaders, configured.RateLimit.DynamicMetadata = true, true
 	configured.Budget = format.Duration(8 * time.Second) // a busy machine is not what is tested
+	if change != nil {
+		change(&configured)
+	}
 	server, err := assembly.New(assembly.Options{
 		Settings: configured, Logger: slog.New(slog.NewJSONHandler(&s.log, nil)), Records: &s.records, Clock: time.Now, Random: rand.Reader,
 	})
@@ -125,7 +135,12 @@ func (s *server) waitFor(t *testing.T, name string) {
 func (s *server) stop(t *testing.T) {
 	t.Helper()
 	s.cancel()
-	if err := <-s.ended; err != nil {
-		t.Fatal(err)
+	select {
+	case err := <-s.ended:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the server does not end")
 	}
 }

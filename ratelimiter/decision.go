@@ -84,6 +84,7 @@ func (d Decision) Retry() (time.Duration, bool) {
 // Status is one limit's part in a decision, after it. Durations are rounded up to microseconds.
 type Status struct {
 	Limit       *Limit
+	Key         Key // the counter; a limit may be charged in several. It holds values of requests: not for logs
 	Cost        int64
 	Room        bool          // had room for the cost; a shadow limit reports false and refuses nothing
 	Charged     bool          // the cost was charged
@@ -111,7 +112,7 @@ type Reading struct {
 
 // Status explains a store's reading.
 func (c *Charge) Status(r *Reading) Status {
-	s := Status{Limit: c.Limit, Cost: c.Cost, Room: r.Room, Charged: r.Charged, Ahead: r.Ahead}
+	s := Status{Limit: c.Limit, Key: c.Key, Cost: c.Cost, Room: r.Room, Charged: r.Charged, Ahead: r.Ahead}
 	switch c.Limit.def.Algorithm {
 	case GCRA:
 		rate := c.Limit.rate

@@ -13,7 +13,7 @@ func (l *Limiter) degrade(ctx context.Context, charges []Charge, do operation, c
 	var shares []Charge
 	for i := range charges {
 		c := &charges[i]
-		d.Limits[i] = Status{Limit: c.Limit, Cost: c.Cost, Degraded: true, Unavailable: true}
+		d.Limits[i] = Status{Limit: c.Limit, Key: c.Key, Cost: c.Cost, Degraded: true, Unavailable: true}
 		switch c.Limit.def.OnError {
 		case LocalShare:
 			shares = append(shares, l.share(c, since))

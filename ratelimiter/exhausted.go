@@ -117,7 +117,7 @@ func (d debt) refuses(c *Charge, now int64) (Status, bool) {
 		return Status{}, false
 	}
 	wait := time.Duration(d.closed-now) * time.Microsecond
-	s := Status{Limit: c.Limit, Cost: c.Cost, Remaining: d.left, More: wait, Retry: wait}
+	s := Status{Limit: c.Limit, Key: c.Key, Cost: c.Cost, Remaining: d.left, More: wait, Retry: wait}
 	s.Full = max(wait, time.Duration(d.tat-now)*time.Microsecond)
 	if c.Cost > c.Limit.def.Count {
 		s.Never, s.Retry = true, 0

@@ -33,12 +33,13 @@ type Compiler interface {
 	Compile(b *format.Bundle, s *format.Service) (part any, problems format.Problems)
 }
 
-// DomainCompiler turns a file of ratelimits/ into what the stage needs that takes its limits.
+// DomainCompiler turns the files of a domain, of ratelimits/, into what the stage needs that takes its limits.
 type DomainCompiler interface {
 	// Name is the stage's name, under which it finds its part in pipeline.Service.
 	Name() string
-	// CompileDomain returns the stage's part for a file of a bundle, or what is wrong with it.
-	CompileDomain(bundle string, file *format.File, source *ratelimits.File) (part any, problems format.Problems)
+	// CompileDomain returns the stage's part for a domain of a bundle, or what is wrong with it. A domain has one file or
+	// several, with one source each, which name the same domain and have the same compat.
+	CompileDomain(bundle string, files []*format.File, sources []*ratelimits.File) (part any, problems format.Problems)
 }
 
 // Options say how bundles are loaded.

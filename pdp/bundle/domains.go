@@ -20,39 +20,73 @@ func domainFiles(files *format.Files) []*format.File {
 	return found
 }
 
+// domain are the files of one domain, in the order of their names, and what stands in each.
+type domain struct {
+	files   []*format.File
+	sources []*ratelimits.File
+}
+
 // compileDomains compiles the files of ratelimits/, which are decoded without a problem. A file has at most 1 MiB: they
 // are compiled for every revision.
 func compileDomains(b *format.Bundle, revision string, o *Options) ([]*pipeline.Service, format.Problems) {
-	var domains []*pipeline.Service
+	domains, problems := readDomains(b)
+	var compiled []*pipeline.Service
+	for _, d := range domains {
+		service, found := d.compile(b.Name, revision, o)
+		problems = append(problems, found...)
+		compiled = append(compiled, service)
+	}
+	return compiled, problems
+}
+
+// readDomains joins the files of each domain.
+func readDomains(b *format.Bundle) ([]*domain, format.Problems) {
+	var domains []*domain
 	var problems format.Problems
-	first := map[string]string{} // the files by domain
+	known := map[string]*domain{}
 	for _, file := range domainFiles(b.Files) {
 		source := &ratelimits.File{}
 		if found := format.Decode(file, source); len(found) > 0 {
 			problems = append(problems, found...)
 			continue
 		}
-		name := string(source.Domain)
-		if other := first[name]; name != "" && other != "" {
-			problems = append(problems, file.Problem("$.domain", fmt.Sprintf("the domain %q stands in %s already; a domain has one file", name, other)))
+		d := known[string(source.Domain)]
+		if d == nil || source.Domain == "" { // files without one are each wrong by themselves
+			d = &domain{}
+			known[string(source.Domain)] = d
+			domains = append(domains, d)
+		} else if wrong := d.refuses(file, source); wrong != nil {
+			problems = append(problems, *wrong)
 			continue
 		}
-		first[name] = file.Path
-		domain, found := compileDomain(b.Name, revision, file, source, o)
-		problems = append(problems, found...)
-		domains = append(domains, domain)
+		d.files, d.sources = append(d.files, file), append(d.sources, source)
 	}
 	return domains, problems
 }
 
-// compileDomain makes a domain look like a service, so that what decides, records and counts needs to know one thing only.
-// Its one route is public: whoever may ask the listener may ask for limits, and there is no policy to ask.
-func compileDomain(bundle, revision string, file *format.File, source *ratelimits.File, o *Options) (*pipeline.Service, format.Problems) {
-	if o.Domains == nil {
-		return nil, format.Problems{{Position: format.Position{File: file.Path}, Message: "this file is part of the format, but this program does not enforce it"}}
+// refuses says why a file cannot hold more of the domain; nil when it can.
+func (d *domain) refuses(file *format.File, source *ratelimits.File) *format.Problem {
+	first := d.files[0].Path
+	at, message := "$.compat", fmt.Sprintf("compat differs from that of %s; it is the same in all files of the domain %q", first, source.Domain)
+	switch {
+	case !source.Compat.MergeDomain || !d.sources[0].Compat.MergeDomain:
+		at = "$.domain"
+		message = fmt.Sprintf("the domain %q stands in %s already; a domain has one file, unless all its files say compat: {merge_domain: true}", source.Domain, first)
+	case source.Compat == d.sources[0].Compat:
+		return nil
 	}
-	service := &route.Service{Bundle: bundle, Name: string(source.Domain), Revision: revision}
+	problem := file.Problem(at, message)
+	return &problem
+}
+
+// compile makes a domain look like a service, so that what decides, records and counts needs to know one thing only. Its
+// one route is public: whoever may ask the listener may ask for limits, and there is no policy to ask.
+func (d *domain) compile(bundle, revision string, o *Options) (*pipeline.Service, format.Problems) {
+	if o.Domains == nil {
+		return nil, format.Problems{{Position: format.Position{File: d.files[0].Path}, Message: "this file is part of the format, but this program does not enforce it"}}
+	}
+	service := &route.Service{Bundle: bundle, Name: string(d.sources[0].Domain), Revision: revision}
 	service.Routes = []*route.Route{{Service: service, Name: "descriptors", Public: true}}
-	part, problems := o.Domains.CompileDomain(bundle, file, source)
+	part, problems := o.Domains.CompileDomain(bundle, d.files, d.sources)
 	return &pipeline.Service{Route: service, Parts: map[string]any{o.Domains.Name(): part}}, problems
 }

@@ -17,13 +17,15 @@ type keysOf struct{}
 
 func (keysOf) Name() string { return "keys" }
 
-func (keysOf) CompileDomain(bundle string, file *format.File, source *ratelimits.File) (any, format.Problems) {
+func (keysOf) CompileDomain(bundle string, files []*format.File, sources []*ratelimits.File) (any, format.Problems) {
 	keys := []string{bundle}
-	for _, d := range source.Descriptors {
-		if d.Key == "refused" {
-			return nil, format.Problems{file.Problem("$.descriptors[0].key", "refused")}
+	for i, source := range sources {
+		for _, d := range source.Descriptors {
+			if d.Key == "refused" {
+				return nil, format.Problems{files[i].Problem("$.descriptors[0].key", "refused")}
+			}
+			keys = append(keys, string(d.Key))
 		}
-		keys = append(keys, string(d.Key))
 	}
 	return keys, nil
 }
@@ -57,6 +59,22 @@ func TestDomains(t *testing.T) {
 	}
 }
 
+// TestDomainInSeveralFiles: files that say so hold one domain together, in the order of their names.
+func TestDomainInSeveralFiles(t *testing.T) {
+	s, problems := Build(sample(t, map[string][]string{
+		"ratelimits/b.yaml": {"", "domain: edge\ndescriptors: [{key: two}]\ncompat: {merge_domain: true}\n"},
+		"ratelimits/a.yaml": {"", "domain: edge\ndescriptors: [{key: one}]\ncompat: {merge_domain: true}\n"},
+		"ratelimits/c.yaml": {"", "domain: edge\ndescriptors: [{key: three}]\ncompat: {merge_domain: true}\n"},
+		"ratelimits/d.yaml": {"", "domain: other\ncompat: {merge_domain: true}\n"},
+	}), domainOptions())
+	if len(problems) > 0 || len(s.Domains) != 2 {
+		t.Fatalf("%v, %v", s, problems)
+	}
+	if diff := cmp.Diff([]string{"acme", "one", "two", "three"}, s.Domains["edge"].Parts["keys"]); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestDomainsAlone: a bundle may hold limits and no services.
 func TestDomainsAlone(t *testing.T) {
 	contents := map[string][]byte{"bundle.yaml": []byte("format: 1\nname: acme\n"), "ratelimits/a.yaml": []byte("domain: edge\n")}
@@ -72,9 +90,13 @@ func TestDomainsAlone(t *testing.T) {
 
 func TestDomainsRefused(t *testing.T) {
 	for name, c := range map[string]struct{ a, b, want string }{
-		"a domain in two files": {"domain: edge\n", "# edge\ndomain: edge\n", `ratelimits/b.yaml:2:9: the domain "edge" stands in ratelimits/a.yaml already; a domain has one file`},
-		"what the stage says":   {"domain: edge\ndescriptors:\n  - key: refused\n", "domain: x\n", `ratelimits/a.yaml:3:10: refused`},
-		"an unknown key":        {"domain: edge\n", "domains: x\n", `ratelimits/b.yaml:1:1: unknown key "domains" (did you mean "domain"?)`},
+		"a domain in two files":    {"domain: edge\n", "# edge\ndomain: edge\n", `ratelimits/b.yaml:2:9: the domain "edge" stands in ratelimits/a.yaml already; a domain has one file, unless all its files say compat: {merge_domain: true}`},
+		"only one of two says so":  {"domain: edge\ncompat: {merge_domain: true}\n", "domain: edge\n", `ratelimits/b.yaml:1:9: the domain "edge" stands in ratelimits/a.yaml already; a domain has one file, unless all its files say compat: {merge_domain: true}`},
+		"only the other says so":   {"domain: edge\n", "domain: edge\ncompat: {merge_domain: true}\n", `ratelimits/b.yaml:1:9: the domain "edge" stands in ratelimits/a.yaml already; a domain has one file, unless all its files say compat: {merge_domain: true}`},
+		"two files that differ":    {"domain: edge\ncompat: {merge_domain: true}\n", "domain: edge\ncompat: {merge_domain: true, shadow_mode: true}\n", `ratelimits/b.yaml:2:1: compat differs from that of ratelimits/a.yaml; it is the same in all files of the domain "edge"`},
+		"the second of two merged": {"domain: edge\ncompat: {merge_domain: true}\n", "domain: edge\ndescriptors: [{key: refused}]\ncompat: {merge_domain: true}\n", `ratelimits/b.yaml:2:21: refused`},
+		"what the stage says":      {"domain: edge\ndescriptors:\n  - key: refused\n", "domain: x\n", `ratelimits/a.yaml:3:10: refused`},
+		"an unknown key":           {"domain: edge\n", "domains: x\n", `ratelimits/b.yaml:1:1: unknown key "domains" (did you mean "domain"?)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, problems := Build(sample(t, map[string][]string{"ratelimits/a.yaml": {"", c.a}, "ratelimits/b.yaml": {"", c.b}}), domainOptions())

@@ -16,6 +16,9 @@ type Domain struct {
 	name string
 	keys ratelimiter.KeySpace
 	root level
+
+	quotaMode bool
+	limits    map[*Limit]string
 }
 
 // level are the descriptors of one level, by key.
@@ -40,17 +43,29 @@ type node struct {
 
 	metadata map[string]any
 	next     level
+
+	// name is the rule's name by the configuration alone. valuesInPath is set where value_to_metric, here or above, puts
+	// values of requests into it.
+	name         string
+	valuesInPath bool
 }
 
 // Compile checks a domain and compiles it, or says everything that is wrong with it. Counters of equal scopes and
-// domains are the same.
-func Compile(scope string, c Config) (*Domain, []Problem) {
-	k := &compiler{}
-	if c.Domain == "" {
+// domains are the same. A domain in several parts, with one name and one mode, is as if their descriptors stood in one list.
+func Compile(scope string, first Config, more ...Config) (*Domain, []Problem) {
+	d := &Domain{
+		name: first.Domain, keys: ratelimiter.NewKeySpace(scope, definition, first.Domain).For(ratelimiter.FixedWindow),
+		root: level{}, quotaMode: first.QuotaMode, limits: map[*Limit]string{},
+	}
+	k := &compiler{limits: d.limits}
+	if d.name == "" {
 		k.add("$.domain", "a file of limits needs a domain")
 	}
-	d := &Domain{name: c.Domain, keys: ratelimiter.NewKeySpace(scope, definition, c.Domain).For(ratelimiter.FixedWindow)}
-	d.root = k.level("$", c.Descriptors)
+	top := &node{name: d.name}
+	for i, c := range append([]Config{first}, more...) {
+		k.part = i
+		k.fill(d.root, "$", top, c.Descriptors)
+	}
 	if len(k.problems) > 0 {
 		return nil, k.problems
 	}
@@ -60,25 +75,29 @@ func Compile(scope string, c Config) (*Domain, []Problem) {
 // Name returns the domain's name.
 func (d *Domain) Name() string { return d.name }
 
+// Limits returns the limits that Match finds in the configuration, with the names of their rules without values of
+// requests, so that a caller can prepare for each. It must not be changed.
+func (d *Domain) Limits() map[*Limit]string { return d.limits }
+
 type compiler struct {
+	part     int
 	problems []Problem
+	limits   map[*Limit]string
 }
 
 func (k *compiler) add(path, message string, args ...any) {
-	k.problems = append(k.problems, Problem{Path: path, Message: fmt.Sprintf(message, args...)})
+	k.problems = append(k.problems, Problem{Part: k.part, Path: path, Message: fmt.Sprintf(message, args...)})
 }
 
-// level compiles the descriptors below a place of the file.
-func (k *compiler) level(above string, nodes []Node) level {
-	l := make(level, len(nodes))
+// fill compiles the descriptors below a place of the file, and below another descriptor, into a level.
+func (k *compiler) fill(l level, path string, above *node, nodes []Node) {
 	for i := range nodes {
-		path := fmt.Sprintf("%s.descriptors[%d]", above, i)
-		n := k.node(path, &nodes[i])
+		at := fmt.Sprintf("%s.descriptors[%d]", path, i)
+		n := k.node(at, above, &nodes[i])
 		if !l.put(n) {
-			k.add(path, "a second descriptor %s at this level; what it says would never hold", n)
+			k.add(at, "a second descriptor %s at this level; what it says would never hold", n)
 		}
 	}
-	return l
 }
 
 // put reports false for a descriptor that is there already. Keys and values are compared apart: for envoyproxy/ratelimit,
@@ -110,11 +129,13 @@ func (n *node) String() string {
 	return fmt.Sprintf("with the key %q and the value %q", n.key, n.value)
 }
 
-func (k *compiler) node(path string, in *Node) *node {
+func (k *compiler) node(path string, above *node, in *Node) *node {
 	n := &node{
 		key: in.Key, value: in.Value, shadow: in.Shadow, quota: in.Quota, detailed: in.DetailedMetric,
 		valueToMetric: in.ValueToMetric, share: in.ShareThreshold, metadata: maps.Clone(in.Metadata),
+		name: above.name + "." + joined(in.Key, in.Value),
 	}
+	n.valuesInPath = above.valuesInPath || in.ValueToMetric
 	switch {
 	case in.Key == "":
 		k.add(path, "a descriptor needs a key")
@@ -130,7 +151,8 @@ func (k *compiler) node(path string, in *Node) *node {
 	if in.Limit != nil {
 		k.limit(path+".rate_limit", in.Limit, n)
 	}
-	n.next = k.level(path, in.Descriptors)
+	n.next = make(level, len(in.Descriptors))
+	k.fill(n.next, path, n, in.Descriptors)
 	return n
 }
 
@@ -160,4 +182,7 @@ func (k *compiler) limit(path string, in *RateLimit, n *node) {
 	}
 	n.limit = &Limit{Name: in.Name, RequestsPerUnit: in.RequestsPerUnit, Unit: unit}
 	n.unlimited, n.replaces = in.Unlimited, in.Replaces
+	if !in.Unlimited {
+		k.limits[n.limit] = n.name
+	}
 }

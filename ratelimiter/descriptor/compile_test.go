@@ -135,3 +135,51 @@ func TestUnits(t *testing.T) {
 		t.Errorf("unit 200 is %v", u)
 	}
 }
+
+// TestParts: a domain in several parts is as if their descriptors stood in one list, and what is wrong has its part.
+func TestParts(t *testing.T) {
+	one := descriptor.Config{Domain: "edge", Descriptors: nodes{{Key: "a", Limit: perHour(1)}, {Key: "b", Value: "x*", Limit: perHour(2)}}}
+	two := descriptor.Config{Domain: "edge", Descriptors: nodes{{Key: "b", Value: "*y", Limit: perHour(3)}, {Key: "a", Value: "v", Limit: perHour(4)}}}
+	d, problems := descriptor.Compile("acme", one, two)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for text, want := range map[string]int64{"a=u": 1, "b=xy": 2, "b=zy": 3, "a=v": 4} {
+		if got := meets(t, d, text); got.Limit == nil || got.Limit.RequestsPerUnit != want {
+			t.Errorf("%s meets %+v, want %d", text, got, want)
+		}
+	}
+	_, problems = descriptor.Compile("acme", one, descriptor.Config{Domain: "edge", Descriptors: nodes{{Key: "c"}, {Key: "a"}}})
+	want := []descriptor.Problem{{Part: 1, Path: "$.descriptors[1]", Message: `a second descriptor with the key "a" and no value at this level; what it says would never hold`}}
+	if diff := cmp.Diff(want, problems); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestLimits: what Match finds was listed before, under a name without values of requests.
+func TestLimits(t *testing.T) {
+	d := compile(t, descriptor.Config{Domain: "edge", Descriptors: nodes{
+		{Key: "a", Limit: perHour(1), Descriptors: nodes{{Key: "b", Value: "x*", DetailedMetric: true, Limit: perHour(2)}}},
+		{Key: "free", Limit: &descriptor.RateLimit{Unlimited: true}},
+	}})
+	for text, want := range map[string]string{"a=u": "edge.a", "a=u, b=xy": "edge.a.b_x*"} {
+		if got := d.Limits()[meets(t, d, text).Limit]; got != want {
+			t.Errorf("%s meets the rule %q, want %q", text, got, want)
+		}
+	}
+	if n := len(d.Limits()); n != 2 {
+		t.Errorf("%d limits, want 2", n)
+	}
+}
+
+// TestQuotaMode makes a quota of every rule, also where nothing is limited.
+func TestQuotaMode(t *testing.T) {
+	d := compile(t, descriptor.Config{Domain: "edge", QuotaMode: true, Descriptors: nodes{{Key: "a", Limit: perHour(1)}}})
+	rules := match(t, d, descriptor.Request{Descriptors: []descriptor.Descriptor{{Entries: entries("a=u")}, {Entries: entries("other=u")}}})
+	if !rules[0].Quota || !rules[1].Quota || rules[1].Limit != nil {
+		t.Errorf("%+v", rules)
+	}
+	if descriptor.Over(rules, []bool{true, false}) || !descriptor.Over(rules[:1], []bool{true}) {
+		t.Error("a quota beside one that has room refuses, or one alone does not")
+	}
+}

@@ -1,11 +1,13 @@
 package descriptor
 
-// Config is one domain as its author writes it.
+// Config is one domain as its author writes it, or a part of one.
 type Config struct {
 	// Domain names the domain; requests name it too.
 	Domain string
 	// Descriptors are the outermost level, in file order.
 	Descriptors []Node
+	// QuotaMode makes a quota of every rule, also where nothing is limited: what has room keeps the others from refusing.
+	QuotaMode bool
 }
 
 // Node is one descriptor of the configuration: a key, or a key with a value, at one level.
@@ -40,7 +42,9 @@ type RateLimit struct {
 	Replaces []string
 }
 
-// Problem is one thing that is wrong in a Config. Path is the YAML path of its place: "$.descriptors[0].rate_limit.unit".
+// Problem is one thing that is wrong in a Config. Part is its place among those that were compiled, Path the YAML path of
+// its place there: "$.descriptors[0].rate_limit.unit".
 type Problem struct {
+	Part          int
 	Path, Message string
 }

@@ -15,7 +15,8 @@ var ErrOverride = errors.New("invalid override of a limit")
 // that cannot be counted by; it holds no text of the request. envoyproxy/ratelimit ends its process for an unknown unit.
 func (d *Domain) Match(r Request) ([]Rule, error) {
 	rules := make([]Rule, len(r.Descriptors))
-	replaced := map[string]bool{}
+	var replaced map[string]bool // most requests have none
+	var room [usualDepth]step
 	for i := range r.Descriptors {
 		asked := &r.Descriptors[i]
 		if asked.Override != nil {
@@ -23,9 +24,12 @@ func (d *Domain) Match(r Request) ([]Rule, error) {
 				return nil, fmt.Errorf("descriptor %d: %w", i, err)
 			}
 			rules[i] = d.overridden(asked)
-		} else if walked := d.walk(asked.Entries); walked.found != nil {
+		} else if walked := d.walk(room[:0], asked.Entries); walked.found != nil {
 			rules[i] = walked.rule(d, asked.Entries)
 			for _, name := range walked.found.replaces {
+				if replaced == nil {
+					replaced = map[string]bool{}
+				}
 				replaced[name] = true
 			}
 		}
@@ -35,6 +39,7 @@ func (d *Domain) Match(r Request) ([]Rule, error) {
 		if l := rules[i].Limit; l != nil && l.Name != "" && replaced[l.Name] {
 			rules[i] = Rule{Hits: rules[i].Hits}
 		}
+		rules[i].Quota = rules[i].Quota || d.quotaMode
 	}
 	return rules, nil
 }
@@ -81,10 +86,13 @@ type step struct {
 	wildcard bool // matched as one
 }
 
+// usualDepth are the levels for which a request's way, and its counter's values, need no memory of their own.
+const usualDepth = 6
+
 // walk goes from level to level without ever going back: where the better match leads nowhere, the default is not
 // tried. Only a limit at the depth of the last entry counts.
-func (d *Domain) walk(entries []Entry) walk {
-	w := walk{}
+func (d *Domain) walk(steps []step, entries []Entry) walk {
+	w := walk{steps: steps}
 	at := d.root
 	for i := range entries {
 		next := at.find(&entries[i])
@@ -123,12 +131,12 @@ func (l level) find(e *Entry) step {
 // rule is what the end of a walk says.
 func (w *walk) rule(d *Domain, entries []Entry) Rule {
 	n := w.found
-	r := Rule{Shadow: n.shadow, Quota: n.quota, Path: w.path(d, entries)}
+	r := Rule{Path: w.path(d, entries)}
 	if n.unlimited {
 		r.Unlimited = true
 		return r
 	}
-	r.Limit, r.Metadata = n.limit, n.metadata
+	r.Shadow, r.Quota, r.Limit, r.Metadata = n.shadow, n.quota, n.limit, n.metadata
 	r.Key = w.key(d, entries, n.limit.Unit)
 	return r
 }
@@ -139,8 +147,8 @@ func (s step) shares() bool { return s.wildcard && s.node.share }
 // key returns the counter of the entries. A value that stands for all that a wildcard matches is marked by a missing
 // value in front, so that it is never the counter of a value that only looks like the wildcard.
 func (w *walk) key(d *Domain, entries []Entry, unit Unit) ratelimiter.Key {
-	values := make([]ratelimiter.Value, 0, 3*len(entries)+1)
-	values = append(values, ratelimiter.Value{Text: unit.String()})
+	var room [3*usualDepth + 1]ratelimiter.Value
+	values := append(room[:0], ratelimiter.Value{Text: unit.String()})
 	for i, e := range entries {
 		values = append(values, ratelimiter.Value{Text: e.Key})
 		if w.steps[i].shares() {
@@ -156,6 +164,9 @@ func (w *walk) key(d *Domain, entries []Entry, unit Unit) ratelimiter.Key {
 // and values of the configuration; a descriptor with value_to_metric by the request's value instead of its default or
 // wildcard; one that ends in detailed_metric by all values of the request. A shared counter is named by its wildcard.
 func (w *walk) path(d *Domain, entries []Entry) string {
+	if !w.found.detailed && !w.found.valuesInPath {
+		return w.found.name
+	}
 	name := []string{d.name}
 	for i, s := range w.steps {
 		value := s.node.value

@@ -45,7 +45,8 @@ type Rule struct {
 	Key ratelimiter.Key
 	// Hits are to be counted; 0 only looks.
 	Hits uint64
-	// Shadow counts and never refuses. Quota refuses a request only together with all its other quotas.
+	// Shadow counts and never refuses. Quota refuses a request only together with all its other quotas; one without a limit,
+	// which only QuotaMode makes, always has room.
 	Shadow, Quota bool
 	// Path names the rule, as envoyproxy/ratelimit names its metrics: the keys and values of the configuration, and
 	// values of the request only where the configuration asks for them.
@@ -70,7 +71,7 @@ func Over(rules []Rule, over []bool) bool {
 	for i := range rules {
 		refuses := over[i] && !rules[i].Shadow
 		switch {
-		case rules[i].Quota && rules[i].Limit != nil:
+		case rules[i].Quota:
 			quotas++
 			if refuses {
 				exhausted++

@@ -18,7 +18,9 @@ var differences = []string{
 	"Hits of 0 look: over is a limit of which nothing is left.",
 	"Keys and values are compared apart: {key: a_b} is not met by a=b.",
 	"Errors have codes: InvalidArgument for what the gateway asks wrongly, Unavailable for outages.",
-	"SHADOW_MODE and QUOTA_MODE of the whole service, /json and xDS do not exist. LIMIT_RESPONSE_HEADERS_ENABLED is rate_limit.response_headers in durward.yaml, RESPONSE_DYNAMIC_METADATA is rate_limit.dynamic_metadata.",
+	"Modes belong to a domain: SHADOW_MODE is compat: {shadow_mode: true} in its file, QUOTA_MODE is quota_mode, MERGE_DOMAIN_CONFIG is merge_domain in each of its files.",
+	"Without Redis this replica's part of a limit is counted in memory. compat: {on_error: deny} makes it an error of the call instead.",
+	"xDS does not exist: the bundle is the configuration. LIMIT_RESPONSE_HEADERS_ENABLED is rate_limit.response_headers in durward.yaml, RESPONSE_DYNAMIC_METADATA is rate_limit.dynamic_metadata.",
 }
 
 // RateLimit writes what each rule of a file means, one a line, indented by its depth.
@@ -26,7 +28,29 @@ func RateLimit(w io.Writer, name string, file *ratelimits.File) error {
 	if _, err := fmt.Fprintf(w, "%s: domain %s\n", name, file.Domain); err != nil {
 		return err
 	}
+	for _, effect := range modes(&file.Compat) {
+		if _, err := fmt.Fprintf(w, "  all: %s\n", effect); err != nil {
+			return err
+		}
+	}
 	return level(w, "  ", file.Descriptors)
+}
+
+// modes words what compat says.
+func modes(c *ratelimits.Compat) []string {
+	var out []string
+	add := func(set bool, effect string) {
+		if set {
+			out = append(out, effect)
+		}
+	}
+	add(c.MergeDomain, "a part of the domain; other files may hold more")
+	add(c.ShadowMode, "every request passes (shadow)")
+	add(c.QuotaMode, "refused only when every descriptor is over a limit (quota)")
+	add(c.ChargeDenied, "a refused request charges its other limits")
+	add(c.OnError == "allow", "without Redis every request passes")
+	add(c.OnError == "deny", "without Redis every request that needs a counter is an error")
+	return out
 }
 
 // Differences writes what is not as it was.

@@ -83,7 +83,7 @@ func TestDecodeRateLimitsRefuses(t *testing.T) {
 		{"a key twice, stricter", "domain: a\ndomain: b\n", "r.yaml:2:1", `stands twice`},
 		{"an anchor, stricter", "domain: &a a\n", "r.yaml:1:9", "anchors"},
 		{"a switch as text", "descriptors: [{key: k, shadow_mode: 'true'}]\n", "r.yaml:1:37", "expected true or false"},
-		{"compat with another key", "compat: {charge: true}\n", "r.yaml:1:10", `unknown key "charge" (known here: charge_denied)`},
+		{"compat with another key", "compat: {charge: true}\n", "r.yaml:1:10", `unknown key "charge" (known here: charge_denied, shadow_mode, quota_mode, merge_domain, on_error)`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			problems := Decode(&File{Path: "r.yaml", Data: []byte(c.yaml)}, new(ratelimits.File))

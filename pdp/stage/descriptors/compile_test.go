@@ -8,13 +8,13 @@ import (
 )
 
 // compileFile decodes and compiles a file of ratelimits/.
-func compileFile(t *testing.T, text string) (any, format.Problems) {
+func compileFile(t testing.TB, text string) (any, format.Problems) {
 	t.Helper()
 	file, source := &format.File{Path: "ratelimits/edge.yaml", Data: []byte(text)}, &ratelimits.File{}
 	if problems := format.Decode(file, source); len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	return (&Stage{}).CompileDomain("acme", file, source)
+	return (&Stage{}).CompileDomain("acme", []*format.File{file}, []*ratelimits.File{source})
 }
 
 // TestProblemsHavePlaces: what envoyproxy/ratelimit rejects is reported where it stands.
@@ -27,6 +27,7 @@ func TestProblemsHavePlaces(t *testing.T) {
 		"unlimited with a unit":           {"domain: a\ndescriptors: [{key: k, rate_limit: {unlimited: true, unit: day}}]\n", "ratelimits/edge.yaml:2:60: an unlimited limit has no unit"},
 		"replaces itself":                 {"domain: a\ndescriptors: [{key: k, rate_limit: {unit: day, name: n, replaces: [{name: n}]}}]\n", `ratelimits/edge.yaml:2:68: the limit "n" cannot replace itself`},
 		"share_threshold without a value": {"domain: a\ndescriptors:\n  - key: k\n    share_threshold: true\n", "ratelimits/edge.yaml:4:22: share_threshold needs a value with a wildcard (*), and the descriptor has none"},
+		"an unknown on_error":             {"domain: a\ncompat: {on_error: error}\n", `ratelimits/edge.yaml:2:20: on_error is local_share, allow or deny, not "error"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			part, problems := compileFile(t, c.yaml)

@@ -68,7 +68,7 @@ func (s *Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcom
 		c.Verdict.Explanation.Detail = err.Error()   // it holds no text of the request
 		return c.Deny(verdict.MalformedRequest), nil //nolint:nilerr // the caller's mistake, and no outage
 	}
-	plan, err := newPlan(rules, p.chargeDenied)
+	plan, err := newPlan(rules, p)
 	if err != nil {
 		return pipeline.Stop, err
 	}
@@ -82,13 +82,19 @@ func (s *Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcom
 // question takes a request over.
 func question(asked *request.Descriptors) descriptor.Request {
 	out := descriptor.Request{Hits: asked.Hits, Descriptors: make([]descriptor.Descriptor, len(asked.List))}
+	pairs := 0
+	for i := range asked.List {
+		pairs += len(asked.List[i].Pairs)
+	}
+	entries := make([]descriptor.Entry, 0, pairs)
 	for i := range asked.List {
 		in, d := &asked.List[i], &out.Descriptors[i]
 		d.Hits = in.Hits
-		d.Entries = make([]descriptor.Entry, len(in.Pairs))
-		for j, pair := range in.Pairs {
-			d.Entries[j] = descriptor.Entry(pair)
+		first := len(entries)
+		for _, pair := range in.Pairs {
+			entries = append(entries, descriptor.Entry(pair))
 		}
+		d.Entries = entries[first:len(entries):len(entries)]
 		if in.Override != nil {
 			unit, _ := descriptor.ParseUnit(in.Override.Unit) // none of an unknown one, which Match refuses
 			d.Override = &descriptor.Override{RequestsPerUnit: in.Override.RequestsPerUnit, Unit: unit}
@@ -102,32 +108,32 @@ func (s *Stage) ask(ctx context.Context, c *pipeline.Case, p *plan) (pipeline.Ou
 	ctx, cancel := ahead(ctx)
 	defer cancel()
 	dry := c.Request.Mode == request.Dry
-	over := p.over()
-	if dry || over || p.lookFirst {
+	if dry || p.over() || p.lookFirst {
 		d, err := s.limiter.Peek(ctx, p.looks())
 		if err != nil {
 			return pipeline.Stop, fmt.Errorf("look at the limits of descriptors: %w", err)
 		}
 		p.read(&d)
-		over = p.over()
 	}
-	if !dry && !over {
+	if !dry && !p.over() && !p.unavailable() {
 		d, err := s.limiter.Take(ctx, p.due())
 		if err != nil {
 			return pipeline.Stop, fmt.Errorf("take the limits of descriptors: %w", err)
 		}
 		p.read(&d)
-		over = p.over()
-		if !d.Allowed && !over {
+		if !d.Allowed && !p.over() && !p.unavailable() {
 			return pipeline.Stop, errUndecided
 		}
 	}
 	c.Verdict.Degraded = c.Verdict.Degraded || p.degraded
 	p.explain(c)
-	if !over {
+	switch {
+	case p.unavailable():
+		return c.Outage(verdict.LimitsUnavailable), nil
+	case !p.over():
 		return pipeline.Continue, nil
 	}
-	if p.chargeDenied && !dry {
+	if p.compat.ChargeDenied && !dry {
 		// Nobody waits for it: where too many wait the denial is not charged.
 		_, _ = s.limiter.TrySettle(p.uncharged())
 	}

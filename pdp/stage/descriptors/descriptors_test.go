@@ -259,3 +259,35 @@ func TestWithoutADomain(t *testing.T) {
 		t.Error("a stage without a limiter")
 	}
 }
+
+// TestOneRuleTwice: two values that meet one rule in one request have a counter each.
+func TestOneRuleTwice(t *testing.T) {
+	w := newWorld(t, edge)
+	user := func(name string) request.Pair { return request.Pair{Key: "two", Value: name} }
+	for i, c := range []struct {
+		r    *request.Request
+		want string
+	}{
+		{of(user("alice")), "ok 1"},
+		{of(user("alice"), user("bob")), "ok 01"},
+		{of(user("bob"), user("alice")), "over -0!"}, // refused from memory, which knows alice alone
+		{of(user("bob"), user("carol")), "ok 01"},
+	} {
+		if got := answer(w.ask(c.r)); got != c.want {
+			t.Errorf("request %d: got %q, want %q", i, got, c.want)
+		}
+	}
+}
+
+// TestStricterRefusesAll: where a counter is named in shadow and by an override, what refuses charges nothing else.
+func TestStricterRefusesAll(t *testing.T) {
+	w := newWorld(t, edge)
+	r := keys("shade", "shade", "ten")
+	r.Descriptors.List[1].Override = &request.Override{RequestsPerUnit: 1, Unit: "hour"}
+	if got := answer(w.ask(r)); !strings.HasPrefix(got, "over 00!") {
+		t.Errorf("got %q", got)
+	}
+	if got := answer(w.ask(keys("ten"))); got != "ok 9" {
+		t.Errorf("the other limit was charged: %q", got)
+	}
+}

@@ -2,6 +2,7 @@ package descriptors
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ type world struct {
 	stage *Stage
 	part  any
 	calls []string // of the store
+	down  bool     // it fails
 
 	settled chan struct{} // one for each call that settles, which nobody waits for
 }
@@ -51,19 +53,27 @@ func newWorld(t *testing.T, yaml string) *world {
 	return w
 }
 
-// noted is a store that notes how it is called.
+// noted is a store that notes how it is called, and that fails while it is down.
 type noted struct {
 	ratelimiter.Store
 	w *world
 }
 
+var errDown = errors.New("down")
+
 func (n *noted) Take(ctx context.Context, charges []ratelimiter.Charge) (ratelimiter.Decision, error) {
 	n.w.calls = append(n.w.calls, "take")
+	if n.w.down {
+		return ratelimiter.Decision{}, errDown
+	}
 	return n.Store.Take(ctx, charges)
 }
 
 func (n *noted) Peek(ctx context.Context, charges []ratelimiter.Charge) (ratelimiter.Decision, error) {
 	n.w.calls = append(n.w.calls, "peek")
+	if n.w.down {
+		return ratelimiter.Decision{}, errDown
+	}
 	return n.Store.Peek(ctx, charges)
 }
 

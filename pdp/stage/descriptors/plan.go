@@ -1,6 +1,7 @@
 package descriptors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/pipeline"
@@ -11,8 +12,8 @@ import (
 
 // plan is what a request's rules cost, and what came of it.
 type plan struct {
-	rules        []descriptor.Rule
-	chargeDenied bool
+	*part
+	rules []descriptor.Rule
 	// charges are the counters, each once, with what the request costs there; at has each rule's place among them, -1 for
 	// none. A cost of 0 only looks.
 	charges []ratelimiter.Charge
@@ -22,70 +23,72 @@ type plan struct {
 	lookFirst bool
 
 	statuses []*ratelimiter.Status // by charge; nil before there is one
+	exceeds  []bool                // by rule, for over
 	degraded bool
 }
 
 // newPlan makes the charges of rules.
-func newPlan(rules []descriptor.Rule, chargeDenied bool) (*plan, error) {
-	p := &plan{rules: rules, chargeDenied: chargeDenied, at: make([]int, len(rules))}
+func newPlan(rules []descriptor.Rule, of *part) (*plan, error) {
+	p := &plan{part: of, rules: rules, at: make([]int, len(rules)), exceeds: make([]bool, len(rules)), charges: make([]ratelimiter.Charge, 0, min(len(rules), ratelimiter.MaxCharges))}
 	quotas := 0
 	for i := range rules {
-		if rules[i].Quota && rules[i].Limit != nil {
+		if rules[i].Quota {
 			quotas++
 		}
 	}
-	p.lookFirst = quotas > 1
-	place := map[ratelimiter.Key]int{}
-	definitions := []ratelimiter.Definition{}
+	p.lookFirst = quotas > 1 && !p.compat.ShadowMode
 	for i := range rules {
 		r := &rules[i]
 		if p.at[i] = -1; r.Limit == nil || closed(r) {
 			continue
 		}
 		p.lookFirst = p.lookFirst || r.Hits == 0
-		d := p.define(r, r.Shadow || r.Quota && quotas > 1)
-		j, repeated := place[r.Key]
-		if !repeated {
-			j = len(p.charges)
-			place[r.Key] = j
-			p.charges = append(p.charges, ratelimiter.Charge{Key: r.Key})
-			definitions = append(definitions, d)
-		}
-		p.at[i] = j
-		// A counter that the request names twice is charged for both, and bound by the stricter of both.
-		definitions[j].Count = min(definitions[j].Count, d.Count)
-		definitions[j].Shadow = definitions[j].Shadow && d.Shadow
-		p.charges[j].Cost = min(p.charges[j].Cost+int64(r.Hits), ratelimiter.MaxCost) //nolint:gosec // a rule with more hits than MaxRequests is closed
-	}
-	p.statuses = make([]*ratelimiter.Status, len(p.charges))
-	for j := range definitions {
-		limit, err := ratelimiter.NewLimit(definitions[j])
-		if err != nil {
+		if err := p.add(i, p.compat.ShadowMode || r.Shadow || r.Quota && quotas > 1); err != nil {
 			return nil, err
 		}
-		p.charges[j].Limit = limit
 	}
+	p.statuses = make([]*ratelimiter.Status, len(p.charges))
 	return p, nil
+}
+
+// add charges what a rule costs to its counter. A counter that the request names twice is charged for both, and bound by
+// the stricter of both.
+func (p *plan) add(i int, shadow bool) error {
+	r := &p.rules[i]
+	limit, err := p.limitOf(r, r.Limit.RequestsPerUnit, shadow)
+	if err != nil {
+		return err
+	}
+	j := slices.IndexFunc(p.charges, func(c ratelimiter.Charge) bool { return c.Key == r.Key })
+	if j < 0 {
+		j = len(p.charges)
+		p.charges = append(p.charges, ratelimiter.Charge{Key: r.Key, Limit: limit})
+	} else if other := p.charges[j].Limit; other != limit {
+		had := other.Definition()
+		if p.charges[j].Limit, err = p.limitOf(r, min(had.Count, r.Limit.RequestsPerUnit), had.Shadow && shadow); err != nil {
+			return err
+		}
+	}
+	p.at[i] = j
+	p.charges[j].Cost = min(p.charges[j].Cost+int64(r.Hits), ratelimiter.MaxCost) //nolint:gosec // a rule with more hits than MaxRequests is closed
+	return nil
+}
+
+// limitOf returns a rule's limit with a count: one that is prepared, but for overrides and for the stricter of two.
+func (p *plan) limitOf(r *descriptor.Rule, count int64, shadow bool) (*ratelimiter.Limit, error) {
+	prepared, ok := p.limits[r.Limit]
+	switch {
+	case !ok || count != r.Limit.RequestsPerUnit:
+		return p.limit(r.Limit, r.Path, count, shadow)
+	case shadow:
+		return prepared.shadow, nil
+	}
+	return prepared.enforced, nil
 }
 
 // closed reports whether a rule can never have room: that needs no counter.
 func closed(r *descriptor.Rule) bool {
 	return r.Limit.RequestsPerUnit == 0 || r.Hits > uint64(descriptor.MaxRequests)
-}
-
-// define turns a rule into a limit of the rate limiter. As envoyproxy/ratelimit does, it counts in fixed windows that begin at
-// multiples of the unit since the epoch; this is the one place that chooses the algorithm.
-func (p *plan) define(r *descriptor.Rule, shadow bool) ratelimiter.Definition {
-	const longest = 128 // bytes of a limit's name
-	d := ratelimiter.Definition{
-		Name:  r.Path[:min(len(r.Path), longest)],
-		Count: r.Limit.RequestsPerUnit, Window: r.Limit.Unit.Duration(),
-		Shadow: shadow, OnError: ratelimiter.LocalShare, Algorithm: ratelimiter.FixedWindow,
-	}
-	if p.chargeDenied {
-		d.Counting = ratelimiter.CountAll
-	}
-	return d
 }
 
 // looks are the charges for a look. What costs nothing asks whether one unit would pass.
@@ -99,6 +102,9 @@ func (p *plan) looks() []ratelimiter.Charge {
 
 // due are the charges that cost something.
 func (p *plan) due() []ratelimiter.Charge {
+	if !slices.ContainsFunc(p.charges, func(c ratelimiter.Charge) bool { return c.Cost == 0 }) {
+		return p.charges
+	}
 	out := make([]ratelimiter.Charge, 0, len(p.charges))
 	for _, c := range p.charges {
 		if c.Cost > 0 {
@@ -124,7 +130,7 @@ func (p *plan) read(d *ratelimiter.Decision) {
 	p.degraded = p.degraded || d.Degraded
 	for i := range d.Limits {
 		for j := range p.charges {
-			if p.charges[j].Limit == d.Limits[i].Limit {
+			if p.charges[j].Key == d.Limits[i].Key {
 				p.statuses[j] = &d.Limits[i]
 			}
 		}
@@ -133,12 +139,18 @@ func (p *plan) read(d *ratelimiter.Decision) {
 
 // over reports whether the request is refused, by what is known.
 func (p *plan) over() bool {
-	over := make([]bool, len(p.rules))
-	for i := range p.rules {
-		over[i] = p.exceeded(i)
+	if p.compat.ShadowMode {
+		return false
 	}
-	return descriptor.Over(p.rules, over)
+	for i := range p.rules {
+		p.exceeds[i] = p.exceeded(i)
+	}
+	return descriptor.Over(p.rules, p.exceeds)
 }
+
+// unavailable reports whether the shared counters did not answer and the domain wants an error then, of whatever mode the
+// rules are.
+func (p *plan) unavailable() bool { return p.degraded && p.base.OnError == ratelimiter.Deny }
 
 // exceeded reports whether a rule has no room. What is not known yet has.
 func (p *plan) exceeded(i int) bool {
@@ -156,6 +168,7 @@ func (p *plan) exceeded(i int) bool {
 // needed no store knows only the limits that refuse.
 func (p *plan) explain(c *pipeline.Case) {
 	e := &c.Verdict.Explanation
+	e.Limits = make([]verdict.LimitState, 0, len(p.charges))
 	for i := range p.rules {
 		r, state := &p.rules[i], &c.Verdict.Descriptors[i]
 		if state.Unlimited = r.Unlimited; r.Limit == nil {
@@ -167,7 +180,7 @@ func (p *plan) explain(c *pipeline.Case) {
 		}
 		state.Limit = &verdict.DescriptorLimit{Name: r.Limit.Name, RequestsPerUnit: r.Limit.RequestsPerUnit, Unit: r.Limit.Unit.String()}
 		state.Over, state.Quota, state.Metadata = exceeded && !r.Shadow, r.Quota, r.Metadata
-		record := verdict.LimitState{Name: r.Path, Quota: r.Limit.RequestsPerUnit, Window: r.Limit.Unit.Duration(), Refused: exceeded, Shadow: r.Shadow}
+		record := verdict.LimitState{Name: r.Path, Quota: r.Limit.RequestsPerUnit, Window: r.Limit.Unit.Duration(), Refused: exceeded, Shadow: r.Shadow || p.compat.ShadowMode}
 		if s != nil {
 			state.Remaining, state.Reset = s.Remaining, whole(s.Full)
 			if exceeded {
@@ -179,7 +192,7 @@ func (p *plan) explain(c *pipeline.Case) {
 			record.Remaining, record.Reset, record.RetryAfter, record.Degraded = s.Remaining, s.Full, s.Retry, s.Degraded
 		}
 		e.Limits = append(e.Limits, record)
-		if state.Over {
+		if state.Over && !p.compat.ShadowMode {
 			c.Verdict.RetryAfter = max(c.Verdict.RetryAfter, whole(record.RetryAfter))
 			if e.Limit == "" || !r.Quota {
 				e.Limit = r.Path

@@ -7,12 +7,13 @@ package ratelimits
 
 // File is one file: a domain and its descriptors.
 type File struct {
-	// Domain is the name by which requests name the file's limits. A domain stands in one file.
+	// Domain is the name by which requests name the file's limits. A domain stands in one file, or in several that all say
+	// merge_domain.
 	Domain Text `yaml:"domain"`
 	// Descriptors are the outermost level, in order.
 	Descriptors []Descriptor `yaml:"descriptors"`
 	// Compat keeps behaviour of envoyproxy/ratelimit that Durward does not have by itself. It is Durward's own key.
-	Compat compat `yaml:"compat"`
+	Compat Compat `yaml:"compat"`
 }
 
 // Descriptor is a key, or a key with a value, and what a descriptor of a request that ends there meets.
@@ -59,10 +60,20 @@ type replaces struct {
 	Name Text `yaml:"name"`
 }
 
-// Compat keeps behaviour of envoyproxy/ratelimit.
-type compat struct {
+// Compat keeps behaviour of envoyproxy/ratelimit that is there an environment variable of the whole service. It is the
+// same in all files of a domain.
+type Compat struct {
 	// ChargeDenied charges the other limits of a request that one of them refuses, and what has no room is left empty.
 	ChargeDenied bool `yaml:"charge_denied"`
+	// ShadowMode lets every request of the domain pass, and says in the statuses what would have refused it.
+	ShadowMode bool `yaml:"shadow_mode"`
+	// QuotaMode makes a quota of every rule of the domain: a request is refused when all its descriptors are over a limit.
+	QuotaMode bool `yaml:"quota_mode"`
+	// MergeDomain lets several files hold descriptors of the domain.
+	MergeDomain bool `yaml:"merge_domain"`
+	// OnError is what limits do while Redis does not answer: local_share (default), allow, or deny, which makes an error of
+	// the call, so that the gateway does what its failure mode says.
+	OnError string `yaml:"on_error"`
 }
 
 // Text is text, or a whole number, true or false as it stands in the file: envoyproxy/ratelimit's reader takes those

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"crypto/tls"
-	"crypto/x509"
 
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/bundle"
@@ -161,11 +160,7 @@ func configz(o adminOptions) http.Handler {
 // only lets known callers pass.
 func (c *callers) only(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var leaf *x509.Certificate
-		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-			leaf = r.TLS.VerifiedChains[0][0]
-		}
-		if _, ok := c.find(leaf, r.Header.Get("Authorization")); !ok {
+		if _, ok := c.ofHTTP(r); !ok {
 			answer(w, http.StatusForbidden, "unknown caller")
 			return
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/durward-pdp/durward/pdp"
@@ -32,19 +34,24 @@ const (
 	minPing = 5 * time.Second
 )
 
-// listener answers decision requests on one address.
+// listener answers decision requests on one address, over gRPC or over HTTP.
 type listener struct {
 	address net.Listener
 	server  *grpc.Server
 	health  *health.Server
 	names   []string
 	closing chan struct{} // closed when streams are to end
+
+	http  *http.Server // in the place of server
+	ready atomic.Bool  // for it; gRPC has health
 }
 
 // listenerOptions are what every listener of a server shares.
 type listenerOptions struct {
 	engine *pdp.Engine
 	panics func()
+	// budget is how long a decision may take.
+	budget time.Duration
 	// rateLimit says what the rate limit protocol adds to its answers.
 	rateLimit settings.RateLimit
 	// handshakes, if not nil, counts failed TLS handshakes.
@@ -54,6 +61,9 @@ type listenerOptions struct {
 }
 
 func newListener(configured *settings.Listener, o listenerOptions) (*listener, error) {
+	if configured.Speaks(jsonProtocol) {
+		return newHTTPListener(configured, o)
+	}
 	rule, err := request.ParseAddressRule(configured.ClientAddress)
 	if err != nil {
 		return nil, err
@@ -146,6 +156,10 @@ type adapterOptions struct {
 
 // setReady tells health checks whether to send decisions here.
 func (l *listener) setReady(ready bool) {
+	l.ready.Store(ready)
+	if l.http != nil {
+		return
+	}
 	status := healthpb.HealthCheckResponse_NOT_SERVING
 	if ready {
 		status = healthpb.HealthCheckResponse_SERVING
@@ -156,6 +170,9 @@ func (l *listener) setReady(ready bool) {
 }
 
 func (l *listener) serve() error {
+	if l.http != nil {
+		return l.serveHTTP()
+	}
 	if err := l.server.Serve(l.address); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("listener %s: %w", l.address.Addr(), err)
 	}
@@ -189,6 +206,10 @@ func (e *endable) Context() context.Context { return e.ctx }
 // close finishes the decisions in flight, until ctx is done.
 func (l *listener) close(ctx context.Context) {
 	close(l.closing)
+	if l.http != nil {
+		l.closeHTTP(ctx)
+		return
+	}
 	done := make(chan struct{})
 	go func() {
 		l.server.GracefulStop()
@@ -200,4 +221,14 @@ func (l *listener) close(ctx context.Context) {
 		l.server.Stop()
 		<-done
 	}
+}
+
+// stop ends the listener at once.
+func (l *listener) stop() {
+	if l.http != nil {
+		_ = l.http.Close()
+	} else {
+		l.server.Stop()
+	}
+	_ = l.address.Close()
 }

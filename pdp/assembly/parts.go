@@ -224,6 +224,9 @@ func (s *Server) load(ctx context.Context) (stop func(), err error) {
 func bundleOptions(s *stages, configured *settings.Settings, clock func() time.Time) bundle.Options {
 	o := bundle.Options{Compilers: s.compilers(), Domains: s.descriptors, Clock: clock, ClientAddress: true}
 	for i := range configured.Listeners {
+		if !configured.Listeners[i].BringsClients() {
+			continue
+		}
 		rule, err := request.ParseAddressRule(configured.Listeners[i].ClientAddress)
 		// One listener without a rule is enough: a bundle serves all of them.
 		o.ClientAddress = o.ClientAddress && err == nil && rule.Chosen()

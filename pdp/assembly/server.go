@@ -81,7 +81,7 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	for i := range options.Settings.Listeners {
-		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, rateLimit: options.Settings.RateLimit, panics: s.metrics.panics.Inc, handshakes: s.metrics.handshakes.Inc, clock: options.Clock, logger: options.Logger})
+		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, rateLimit: options.Settings.RateLimit, panics: s.metrics.panics.Inc, budget: time.Duration(options.Settings.Budget), handshakes: s.metrics.handshakes.Inc, clock: options.Clock, logger: options.Logger})
 		if err != nil {
 			return fmt.Errorf("opening listener %s: %w", options.Settings.Listeners[i].Address, err)
 		}
@@ -101,8 +101,7 @@ func (s *Server) open() (err error) {
 // abandon closes what New opened before it failed.
 func (s *Server) abandon() {
 	for _, l := range s.listeners {
-		l.server.Stop()
-		_ = l.address.Close()
+		l.stop()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -25,7 +25,8 @@ const patience = 20 * time.Second
 
 // server is a server that speaks the rate limit protocol, with its counters in memory.
 type server struct {
-	address, bundle string
+	address, bundle string   // address is the first listener's
+	addresses       []string // all of them
 	conn            *grpc.ClientConn
 	log, records    lines
 	cancel          context.CancelFunc
@@ -96,7 +97,8 @@ func startWith(t *testing.T, bundle map[string]string, change func(*settings.Set
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.address = server.Addresses()[0]
+	s.addresses = server.Addresses()
+	s.address = s.addresses[0]
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	t.Cleanup(cancel)

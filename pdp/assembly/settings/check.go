@@ -88,7 +88,10 @@ func (s *Settings) check(file *format.File) format.Problems {
 
 func (c *checker) listener(path string, l *Listener) {
 	for i, p := range l.Protocols {
-		c.oneOf(fmt.Sprintf("%s.protocols[%d]", path, i), p, "ext_authz", "native", "ratelimit")
+		c.oneOf(fmt.Sprintf("%s.protocols[%d]", path, i), p, "ext_authz", "native", "ratelimit", "ratelimit_json")
+	}
+	if len(l.Protocols) > 1 && l.Speaks("ratelimit_json") {
+		c.add(path+".protocols", "ratelimit_json is HTTP and the others are gRPC: give it a listener of its own")
 	}
 	c.oneOf(path+".select", l.Select, "host", "extension")
 	if _, err := request.ParseAddressRule(l.ClientAddress); err != nil {

@@ -6,6 +6,7 @@
 package settings
 
 import (
+	"slices"
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
@@ -49,7 +50,7 @@ type Bundle struct {
 type Listener struct {
 	// Address is host:port or unix:PATH.
 	Address string `yaml:"address"`
-	// Protocols are those that the listener speaks: ext_authz, native, ratelimit.
+	// Protocols are those that the listener speaks: ext_authz, native and ratelimit over gRPC, or ratelimit_json over HTTP.
 	Protocols []string `yaml:"protocols"`
 	// ClientAddress says how the client's address is found: peer, xff:N or header:NAME.
 	ClientAddress string `yaml:"client_address"`
@@ -61,6 +62,15 @@ type Listener struct {
 	Callers []Caller `yaml:"callers"`
 	// Insecure allows a listener beyond loopback without TLS and named callers.
 	Insecure bool `yaml:"insecure"`
+}
+
+// Speaks reports whether the listener speaks a protocol.
+func (l *Listener) Speaks(protocol string) bool { return slices.Contains(l.Protocols, protocol) }
+
+// BringsClients reports whether the listener brings requests of clients, who have an address. The rate limit protocols
+// bring descriptors.
+func (l *Listener) BringsClients() bool {
+	return slices.ContainsFunc(l.Protocols, func(p string) bool { return p != "ratelimit" && p != "ratelimit_json" })
 }
 
 // Caller is who may ask a listener.

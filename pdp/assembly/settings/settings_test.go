@@ -104,6 +104,7 @@ func TestRefusals(t *testing.T) {
 		{"routes", valid + "metrics: {max_routes: 0}\n", []string{"from 1 to 10000"}},
 		{"a level", valid + "log: {level: loud}\n", []string{"debug, info, warn, error"}},
 		{"a protocol", valid + "listeners: [{address: 127.0.0.1:1, protocols: [http]}]\n", []string{"durward.yaml:2:48", "ext_authz, native"}},
+		{"HTTP and gRPC", valid + "listeners: [{address: 127.0.0.1:1, protocols: [ratelimit, ratelimit_json]}]\n", []string{"durward.yaml:2:36", "a listener of its own"}},
 		{"no address", valid + "listeners: [{client_address: peer}]\n", []string{"host:port or unix:PATH"}},
 		{"no port", valid + "listeners: [{address: localhost}]\n", []string{"durward.yaml:2:23", "host:port or unix:PATH"}},
 		{"a long socket", valid + "listeners: [{address: \"" + long + "\"}]\n", []string{"at most 100 bytes"}},

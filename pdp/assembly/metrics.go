@@ -38,6 +38,7 @@ type metrics struct {
 	unsettled   prometheus.Counter
 	limited     *prometheus.CounterVec
 	leased      *prometheus.CounterVec
+	ratelimit   ratelimitMetrics
 	candidates  *prometheus.CounterVec
 	observed    *prometheus.CounterVec
 	bundleInfo  *prometheus.GaugeVec
@@ -69,6 +70,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		routes:   routeLabels{enabled: configured.Routes, most: configured.MaxRoutes, known: map[string]bool{}},
 
 		limitNames: routeLabels{most: maxLimitNames, known: map[string]bool{}},
+		ratelimit:  newRatelimitMetrics(),
 		decisions: counters("durward_decisions_total", "Decisions, by effect, reason, stage that stopped them, route (where routes are labelled) and mode: enforce, or dry where nothing was charged.",
 			"adapter", "mode", "decision", "reason", "stage", "route"),
 		duration: histograms("durward_decision_duration_seconds", "Time from the request to the verdict.", "adapter"),
@@ -114,6 +116,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed,
 		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.ratelimit.all()...)
 	return m
 }
 
@@ -151,6 +154,9 @@ func (m *metrics) decision(o pdp.Observation) {
 		m.panics.Inc()
 	}
 	m.limits(o.Verdict.Explanation.Limits)
+	if !o.Dry {
+		m.ratelimit.count(o.Verdict, m.limitNames.bounded)
+	}
 	m.trials(&o)
 }
 

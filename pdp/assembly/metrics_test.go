@@ -25,6 +25,9 @@ func observed(t *testing.T) *metrics {
 		Effect: verdict.Allow, Reason: verdict.Allowed, Degraded: true,
 		Explanation: verdict.Explanation{Bundle: "acme", Observed: verdict.NoMatchingRule, Candidate: &verdict.Candidate{Policy: "main", Effect: verdict.Deny, Disagrees: true}, Limits: []verdict.LimitState{{Name: "per-subject", Refused: true, Shadow: true}, {Name: "other", Leased: true}}},
 	}})
+	m.ratelimit.count(&verdict.Verdict{Descriptors: []verdict.DescriptorState{
+		{Rule: "edge.user", Hits: 1, Charged: true, Limit: &verdict.DescriptorLimit{RequestsPerUnit: 1}}, {Rule: "edge.user", Hits: 1, Exceeded: true, Shadow: true},
+	}}, m.limitNames.bounded)
 	m.step("identity", time.Millisecond, pipeline.Stop, errors.New("an outage"))
 	m.redis("take", time.Millisecond, nil)
 	m.watchQueue(func() int { return 3 })

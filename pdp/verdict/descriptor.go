@@ -6,10 +6,14 @@ import "time"
 type DescriptorState struct {
 	// Unlimited is set where the descriptor meets a limit that lets everything pass.
 	Unlimited bool
+	// Rule names the rule that the descriptor met, "" for none, and Hits is what the request costs there.
+	Rule string
+	Hits uint64
 	// Limit is the limit that was looked at; nil where none was.
 	Limit *DescriptorLimit
-	// Over is set when the limit had no room and is no shadow. Quota is set where that alone refuses nothing.
-	Over, Quota bool
+	// Exceeded is set when the limit had no room, Over when it had none and is itself no shadow. Shadow is set where no room
+	// refuses nothing, Quota where that alone refuses nothing. Charged is set when the hits were counted.
+	Exceeded, Over, Shadow, Quota, Charged bool
 	// Remaining is what is left of the limit, Reset the time until it is whole again, or until the request would fit.
 	Remaining int64
 	Reset     time.Duration

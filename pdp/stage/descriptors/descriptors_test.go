@@ -120,12 +120,12 @@ func TestState(t *testing.T) {
 	w.now = w.now.Add(10 * time.Minute)
 	c, _ := w.ask(keys("two"))
 	limit := &verdict.DescriptorLimit{Name: "pair", RequestsPerUnit: 2, Unit: "hour"}
-	want := []verdict.DescriptorState{{Limit: limit, Remaining: 0, Reset: 50 * time.Minute, Metadata: map[string]any{"tier": "low"}}}
+	want := []verdict.DescriptorState{{Rule: "edge.two", Hits: 1, Charged: true, Limit: limit, Remaining: 0, Reset: 50 * time.Minute, Metadata: map[string]any{"tier": "low"}}}
 	if diff := cmp.Diff(want, c.Verdict.Descriptors); diff != "" {
 		t.Error(diff)
 	}
 	c, _ = w.ask(keys("two"))
-	want[0].Over = true
+	want[0].Over, want[0].Exceeded, want[0].Charged = true, true, false
 	if diff := cmp.Diff(want, c.Verdict.Descriptors); diff != "" {
 		t.Error(diff)
 	}

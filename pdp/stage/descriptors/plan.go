@@ -171,6 +171,7 @@ func (p *plan) explain(c *pipeline.Case) {
 	e.Limits = make([]verdict.LimitState, 0, len(p.charges))
 	for i := range p.rules {
 		r, state := &p.rules[i], &c.Verdict.Descriptors[i]
+		state.Rule, state.Hits = r.Path, r.Hits
 		if state.Unlimited = r.Unlimited; r.Limit == nil {
 			continue
 		}
@@ -179,10 +180,11 @@ func (p *plan) explain(c *pipeline.Case) {
 			continue
 		}
 		state.Limit = &verdict.DescriptorLimit{Name: r.Limit.Name, RequestsPerUnit: r.Limit.RequestsPerUnit, Unit: r.Limit.Unit.String()}
-		state.Over, state.Quota, state.Metadata = exceeded && !r.Shadow, r.Quota, r.Metadata
-		record := verdict.LimitState{Name: r.Path, Quota: r.Limit.RequestsPerUnit, Window: r.Limit.Unit.Duration(), Refused: exceeded, Shadow: r.Shadow || p.compat.ShadowMode}
+		state.Exceeded, state.Over, state.Quota, state.Metadata = exceeded, exceeded && !r.Shadow, r.Quota, r.Metadata
+		state.Shadow = r.Shadow || p.compat.ShadowMode
+		record := verdict.LimitState{Name: r.Path, Quota: r.Limit.RequestsPerUnit, Window: r.Limit.Unit.Duration(), Refused: exceeded, Shadow: state.Shadow}
 		if s != nil {
-			state.Remaining, state.Reset = s.Remaining, whole(s.Full)
+			state.Remaining, state.Reset, state.Charged = s.Remaining, whole(s.Full), s.Charged
 			if exceeded {
 				state.Remaining = 0 // none of what may be left is enough
 				if !s.Never {

@@ -52,7 +52,7 @@ var importRules = []rule{
 	{tree: "pdp/bundle/format", tests: []string{"pdp/bundle/format/ratelimits", "pdp/bundle/format/suite"}, why: "decoded structs and schemas, no logic"},
 	{tree: "pdp/bundle/format/ratelimits", tests: []string{"pdp/bundle/format"}, why: "decoded structs of envoyproxy/ratelimit's files, no logic"},
 	{tree: "pdp/bundle/format/suite", tests: []string{"pdp/bundle/format"}, why: "decoded structs of decision tests, no logic"},
-	{tree: "pdp/decisiontest", may: []string{"pdp/bundle/format", "pdp/bundle/format/suite", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token"}, tests: []string{"pdp/assembly"}, why: "decision tests run against any decider"},
+	{tree: "pdp/decisiontest", may: []string{"pdp/bundle/format", "pdp/bundle/format/suite", "pdp/bundle/format/ratelimits", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token"}, tests: []string{"pdp/assembly"}, why: "decision tests run against any decider"},
 	{tree: "pdp/assembly", may: []string{"pdp/...", "ratelimiter/..."}, tests: []string{"proto/...", "clients/...", "deploy/quickstart"}, why: "the one place that names every part; nothing outside the server"},
 	{tree: "pdp/assembly/settings", may: []string{"pdp/bundle/format", "pdp/request"}, why: "the operator's settings, decoded and checked; they start nothing"},
 	{tree: "pdp/lint", may: []string{"pdp/bundle", "pdp/bundle/format", "pdp/attribute", "pdp/decisiontest", "pdp/stage/policy"}, tests: []string{"pdp/assembly"}, why: "a tool over bundles, not a server"},

@@ -15,6 +15,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
 	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/verdict"
@@ -121,15 +122,27 @@ func (o *Offline) Open(now time.Time) (*Session, error) {
 	s.limiter = limiter
 	own := o.stages
 	own.limits = counting
-	line, err := newPipeline(&own, s.now, nil)
-	if err == nil {
-		s.engine, err = pdp.New(pdp.Options{Pipeline: line, Recorder: forgetful{}, Clock: s.now, Random: o.random, Budget: offlineBudget})
-	}
-	if err != nil {
+	if s.engine, err = o.engine(&own, s); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.engine.Publish(o.snapshot)
 	return s, nil
+}
+
+// engine returns an engine for a session, with stages that count in it.
+func (o *Offline) engine(own *stages, s *Session) (_ *pdp.Engine, err error) {
+	if own.descriptors, err = descriptors.New(descriptors.Options{Limiter: s.limiter, Wait: true}); err != nil {
+		return nil, err
+	}
+	line, err := newPipeline(own, s.now, nil)
+	if err != nil {
+		return nil, err
+	}
+	alone, err := newDescriptorPipeline(own, s.now, nil)
+	if err != nil {
+		return nil, err
+	}
+	return pdp.New(pdp.Options{Pipeline: line, Descriptors: alone, Recorder: forgetful{}, Clock: s.now, Random: o.random, Budget: offlineBudget})
 }
 
 // Session decides on an Offline's bundle with counters and a clock of its own. Decisions may run at once.

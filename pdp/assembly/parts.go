@@ -44,7 +44,7 @@ func newParts(o Options, m *metrics) (*parts, error) {
 		return nil, err
 	}
 	p.stages = stagesWith(limitsStage)
-	if p.stages.descriptors, err = descriptors.New(p.limiter); err != nil {
+	if p.stages.descriptors, err = descriptors.New(descriptors.Options{Limiter: p.limiter}); err != nil {
 		return nil, err
 	}
 	if p.pipeline, err = newPipeline(&p.stages, o.Clock, m.step); err != nil {

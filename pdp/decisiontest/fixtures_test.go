@@ -79,6 +79,12 @@ routes:
   - {name: read, path: "/orders/{id}/{rest...}", methods: [GET, HEAD], action: read, limits: [per-subject, heads]}
   - {name: write, path: "/orders/{id}", methods: [PUT], action: write, scopes: [orders]}
 `,
+	"ratelimits/edge.yaml": `domain: edge
+descriptors:
+  - {key: user, rate_limit: {unit: hour, requests_per_unit: 3}}
+  - {key: tenant, descriptors: [{key: path, value: "/a*", rate_limit: {unit: day, requests_per_unit: 10}}]}
+compat: {charge_denied: true, on_error: deny}
+`,
 	"services/orders/model.conf": `[request_definition]
 r = sub, act
 [policy_definition]

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
 	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/subject"
@@ -217,6 +218,26 @@ func (l *loader) checkRequest(at string, in *suite.Request) {
 	}
 	if _, err := NewRequest(in, Parts{Time: l.suite.now}); err != nil {
 		l.add(at, "", "%v", err)
+	} else if in.Domain != "" {
+		l.checkDomain(at+".domain", in.Domain)
+	}
+}
+
+// checkDomain refuses a domain that the bundle does not hold: nothing is limited there, whatever the test expects.
+func (l *loader) checkDomain(at, name string) {
+	var known []string
+	for _, p := range l.bundle.Files.Paths() {
+		if !strings.HasPrefix(p, "ratelimits/") || path.Ext(p) != ".yaml" {
+			continue
+		}
+		file, _ := l.bundle.Files.Get("", p)
+		var source ratelimits.File
+		if problems := format.Decode(file, &source); len(problems) == 0 {
+			known = append(known, string(source.Domain))
+		}
+	}
+	if !slices.Contains(known, name) {
+		l.unknown(at, "the bundle's ratelimits hold no domain %q, and nothing is limited there", name, known)
 	}
 }
 

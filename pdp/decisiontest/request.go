@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -50,8 +51,11 @@ func NewRequest(in *suite.Request, parts Parts) (*request.Request, error) {
 		Method: orDefault(in.Method, defaultMethod), Scheme: orDefault(in.Scheme, defaultScheme), Host: in.Host, Target: in.Path,
 		Protocol: orDefault(in.Protocol, defaultProtocol), SNI: in.SNI, Certificate: parts.Certificate, Extensions: maps.Clone(in.Extensions),
 	}
-	if op := in.Operation; op != nil {
+	switch {
+	case in.Operation != nil:
 		return r, takeOperation(r, in, parts.Token)
+	case in.Domain != "" || len(in.Descriptors) > 0 || in.HitsAddend != 0:
+		return takeDescriptors(in, parts.Time)
 	}
 	if r.Target == "" {
 		return nil, fmt.Errorf("%w: it needs a path", ErrRequest)
@@ -93,6 +97,51 @@ func takeOperation(r *request.Request, in *suite.Request, token string) error {
 		Properties: maps.Clone(op.Properties), Credential: token,
 	}
 	return takeAddress(r, orDefault(in.Address, noAddress))
+}
+
+// takeDescriptors returns a request for limits alone. Nothing that describes a client's request can stand beside them.
+func takeDescriptors(in *suite.Request, now time.Time) (*request.Request, error) {
+	rest := *in
+	rest.Domain, rest.Descriptors, rest.HitsAddend, rest.Adapter = "", nil, 0, ""
+	if !reflect.ValueOf(rest).IsZero() {
+		return nil, fmt.Errorf("%w: descriptors ask for limits alone; remove method, host, path, token and the like", ErrRequest)
+	}
+	if in.Domain == "" || len(in.Descriptors) == 0 {
+		return nil, fmt.Errorf("%w: limits are asked for by a domain and a list of descriptors", ErrRequest)
+	}
+	if in.HitsAddend < 0 || in.HitsAddend > math.MaxUint32 {
+		return nil, errHits
+	}
+	out := &request.Descriptors{Domain: in.Domain, Hits: uint32(in.HitsAddend), List: make([]request.Descriptor, len(in.Descriptors))}
+	for i := range in.Descriptors {
+		if err := takeDescriptor(&out.List[i], &in.Descriptors[i]); err != nil {
+			return nil, err
+		}
+	}
+	return &request.Request{Adapter: orDefault(in.Adapter, "ratelimit"), Caller: caller, Time: now, Descriptors: out}, nil
+}
+
+// errHits is returned for numbers that the protocol cannot carry.
+var errHits = fmt.Errorf("%w: hits and requests_per_unit are from 0 to %d", ErrRequest, uint32(math.MaxUint32))
+
+func takeDescriptor(out *request.Descriptor, in *suite.Descriptor) error {
+	for _, e := range in.Entries {
+		out.Pairs = append(out.Pairs, request.Pair(e))
+	}
+	if in.HitsAddend != nil {
+		if *in.HitsAddend < 0 {
+			return errHits
+		}
+		hits := uint64(*in.HitsAddend)
+		out.Hits = &hits
+	}
+	if in.Limit != nil {
+		if in.Limit.RequestsPerUnit < 0 || in.Limit.RequestsPerUnit > math.MaxUint32 {
+			return errHits
+		}
+		out.Override = &request.Override{RequestsPerUnit: uint32(in.Limit.RequestsPerUnit), Unit: strings.ToLower(in.Limit.Unit)}
+	}
+	return nil
 }
 
 // refuse keeps the first reason for which an adapter would not take the message.

@@ -203,6 +203,9 @@ func (s *Suite) request(o Options, in *suite.Request, now time.Time) (*request.R
 // describe says a request in one line, without its token.
 func describe(s *Suite, in *suite.Request, r *request.Request) string {
 	var b strings.Builder
+	if r.Descriptors != nil {
+		return describeDescriptors(r.Descriptors)
+	}
 	if op := r.Operation; op != nil {
 		fmt.Fprintf(&b, "%s on %s %s of %s", shown(op.Action), shown(op.ResourceType), shown(op.ResourceID), shown(op.Service))
 	} else {
@@ -231,6 +234,19 @@ func describe(s *Suite, in *suite.Request, r *request.Request) string {
 		fmt.Fprintf(&b, ", a body of %d bytes", len(r.Body.Bytes))
 	}
 	return b.String()
+}
+
+// describeDescriptors says a request for limits in one line.
+func describeDescriptors(d *request.Descriptors) string {
+	var all []string
+	for i := range d.List {
+		var pairs []string
+		for _, p := range d.List[i].Pairs {
+			pairs = append(pairs, shown(p.Key+"="+p.Value))
+		}
+		all = append(all, strings.Join(pairs, ", "))
+	}
+	return "limits of " + shown(d.Domain) + " for " + strings.Join(all, "; ")
 }
 
 // headerNames are the names of the header lines that a request says itself. Their values may be credentials.

@@ -55,6 +55,15 @@ var truths = []struct{ truth, lie, key string }{
 		"steps: [{at: +30s, request: {host: a.example.com, method: POST, path: /login}, expect: {retry_after: 1}}]", "retry_after",
 	},
 	{"steps: [{request: {host: a.example.com, path: /orders/7/a, token: alice}, expect: {decision: allow}}, {at: +6min, request: {host: a.example.com, path: /orders/7/a, token: alice}, expect: {reason: token_expired}}]", "steps: [{at: +4min, request: {host: a.example.com, path: /orders/7/a, token: alice}, expect: {reason: token_expired}}]", "reason"},
+	{
+		"steps: [{repeat: 3, request: {domain: edge, descriptors: [{entries: [{key: user, value: alice}]}]}, expect: {decision: allow}}, {request: {domain: edge, descriptors: [{entries: [{key: user, value: alice}]}]}, expect: {status: 429, reason: limit_exceeded, limit: edge.user, retry_after: 3600, remaining: {edge.user: 0}}}, {at: +1h, request: {domain: edge, descriptors: [{entries: [{key: user, value: alice}]}]}, expect: {remaining: {edge.user: 2}}}]",
+		"steps: [{repeat: 4, request: {domain: edge, descriptors: [{entries: [{key: user, value: alice}]}]}, expect: {decision: allow}}]", "decision",
+	},
+	{ // an override, a look, and what a refusal charges: the others, and what was left
+		"steps: [{request: {domain: edge, hits_addend: 2, descriptors: [{entries: [{key: user, value: alice}]}, {entries: [{key: tenant, value: t}, {key: path, value: /ab}]}]}, expect: {remaining: {edge.user: 1, 'edge.tenant.path_/a*': 8}}}, {request: {domain: edge, hits_addend: 2, descriptors: [{entries: [{key: user, value: alice}]}, {entries: [{key: tenant, value: t}, {key: path, value: /ab}]}]}, expect: {decision: deny}}, {request: {domain: edge, descriptors: [{entries: [{key: tenant, value: t}, {key: path, value: /ab}], hits_addend: 0, limit: {unit: DAY, requests_per_unit: 20}}]}, expect: {remaining: {edge.tenant.path: 16}}}, {request: {domain: edge, descriptors: [{entries: [{key: user, value: alice}], hits_addend: 0}]}, expect: {decision: deny}}]",
+		"steps: [{request: {domain: edge, descriptors: [{entries: [{key: tenant, value: t}, {key: path, value: /ab}]}]}, expect: {remaining: {'edge.tenant.path_/a*': 8}}}]", "remaining.edge.tenant.path_/a*",
+	},
+	{"given: {redis: down}, request: {domain: edge, descriptors: [{entries: [{key: user, value: alice}]}]}, expect: {reason: limits_unavailable, degraded: true}", "given: {redis: up}, request: {domain: edge, descriptors: [{entries: [{key: user, value: alice}]}]}, expect: {degraded: true}", "degraded"},
 	{"host: , operation: {service: orders, action: write}, token: bob => decision: allow", "host: , operation: {service: orders, action: write}, token: alice => decision: allow", "decision"},
 }
 

@@ -58,7 +58,7 @@ func evaluator(tb testing.TB, r *request.Request) func() {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = limiter.Close(context.Background()) })
-	stage, err := New(limiter)
+	stage, err := New(Options{Limiter: limiter})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -36,14 +36,23 @@ var (
 // Stage is the descriptors stage. It is safe for concurrent use. The zero Stage compiles and takes nothing; use New.
 type Stage struct {
 	limiter *ratelimiter.Limiter
+	wait    bool
 }
 
-// New returns a stage that counts with a limiter. Closing the limiter charges what waits.
-func New(limiter *ratelimiter.Limiter) (*Stage, error) {
-	if limiter == nil {
+// Options configure a Stage.
+type Options struct {
+	// Limiter counts. Closing it charges what waits. It is mandatory.
+	Limiter *ratelimiter.Limiter
+	// Wait charges what a denial costs before the answer, for tests. A server charges it behind the answer.
+	Wait bool
+}
+
+// New returns a stage.
+func New(o Options) (*Stage, error) {
+	if o.Limiter == nil {
 		return nil, errors.New("descriptors stage: no limiter")
 	}
-	return &Stage{limiter: limiter}, nil
+	return &Stage{limiter: o.Limiter, wait: o.Wait}, nil
 }
 
 // Name returns the stage's name.
@@ -134,10 +143,18 @@ func (s *Stage) ask(ctx context.Context, c *pipeline.Case, p *plan) (pipeline.Ou
 		return pipeline.Continue, nil
 	}
 	if p.compat.ChargeDenied && !dry {
-		// Nobody waits for it: where too many wait the denial is not charged.
-		_, _ = s.limiter.TrySettle(p.uncharged())
+		s.chargeDenial(ctx, p.uncharged())
 	}
 	return c.Deny(verdict.LimitExceeded), nil
+}
+
+// chargeDenial charges what a refused request left out. A server waits for nobody: where too many wait it is not charged.
+func (s *Stage) chargeDenial(ctx context.Context, charges []ratelimiter.Charge) {
+	if s.wait {
+		_ = s.limiter.Settle(ctx, charges)
+		return
+	}
+	_, _ = s.limiter.TrySettle(charges)
 }
 
 // ahead ends the call a little before the decision ends.

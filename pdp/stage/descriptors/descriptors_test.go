@@ -255,7 +255,7 @@ func TestWithoutADomain(t *testing.T) {
 	if outcome, err := (&Stage{}).Evaluate(t.Context(), c); outcome != pipeline.Stop || !errors.Is(err, ErrNotCompiled) {
 		t.Errorf("a stage that does not count: %v, %v", outcome, err)
 	}
-	if _, err := New(nil); err == nil {
+	if _, err := New(Options{}); err == nil {
 		t.Error("a stage without a limiter")
 	}
 }

@@ -42,7 +42,7 @@ func newWorld(t *testing.T, yaml string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = limiter.Close(context.Background()) })
-	if w.stage, err = New(limiter); err != nil {
+	if w.stage, err = New(Options{Limiter: limiter}); err != nil {
 		t.Fatal(err)
 	}
 	part, problems := compileFile(t, yaml)

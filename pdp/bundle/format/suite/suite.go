@@ -145,6 +145,34 @@ type Request struct {
 	Extensions map[string]string `yaml:"extensions"`
 	// Operation asks about an action on a resource, instead of an HTTP request.
 	Operation *operation `yaml:"operation"`
+	// Domain, Descriptors and HitsAddend ask for limits of ratelimits/ alone, as Envoy's rate limit protocol does.
+	Domain      string       `yaml:"domain"`
+	Descriptors []Descriptor `yaml:"descriptors"`
+	// HitsAddend is what each descriptor costs that does not say so itself, 1 where it is left out.
+	HitsAddend int64 `yaml:"hits_addend"`
+}
+
+// Descriptor is one descriptor of a rate limit request.
+type Descriptor struct {
+	// Entries lead from the outermost level inwards.
+	Entries []entry `yaml:"entries"`
+	// HitsAddend is the descriptor's own cost; 0 looks and charges nothing.
+	HitsAddend *int64 `yaml:"hits_addend"`
+	// Limit is a limit that the gateway brings, and that holds in the place of the domain's.
+	Limit *override `yaml:"limit"`
+}
+
+// Entry is a pair of a descriptor.
+type entry struct {
+	Key   string `yaml:"key"`
+	Value string `yaml:"value"`
+}
+
+// Override is a limit that a gateway brings.
+type override struct {
+	RequestsPerUnit int64 `yaml:"requests_per_unit"`
+	// Unit is second, minute, hour, day, week, month or year.
+	Unit string `yaml:"unit"`
 }
 
 // Line is one header line.

@@ -33,6 +33,8 @@ type explained struct {
 	ByLimit      bool                `json:"by_limit,omitempty"`
 	Replayed     *decision           `json:"replayed,omitempty"`
 	Differences  []replay.Difference `json:"differences"`
+	// Rules are what a rate limit request met; it is not decided again.
+	Rules []metRule `json:"rules,omitempty"`
 }
 
 // Run decides a recorded request again and says why it is answered so.
@@ -42,8 +44,12 @@ func (c *explainCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	x := &explained{Record: record, Obstacle: record.Obstacle(), ByLimit: record.ByLimit(), Differences: []replay.Difference{}}
+	again := c.replay
+	if record.ForDescriptors() {
+		again = c.explainLimits
+	}
 	if x.Obstacle == "" {
-		if err := c.replay(ctx, x); err != nil {
+		if err := again(ctx, x); err != nil {
 			return err
 		}
 	}
@@ -159,7 +165,11 @@ func (x *explained) writeTo(p *page) {
 		path = r.Template
 	}
 	p.row("request", strings.Join(strings.Fields(r.Request.Method+" "+r.Request.Host+path), " "))
-	p.row("subject", r.Subject.Key)
+	if r.ForDescriptors() {
+		p.row("domain", r.Service)
+	} else {
+		p.row("subject", r.Subject.Key)
+	}
 	p.row("stage", r.Stage)
 	p.row("bundle", strings.TrimSpace(r.Bundle+" "+r.Revision))
 	if r.Rule != "" {
@@ -174,6 +184,10 @@ func (x *explained) writeTo(p *page) {
 	p.rows("limits", limits)
 	if x.Obstacle != "" {
 		p.addf("not replayed: %s\n", x.Obstacle)
+		return
+	}
+	if r.ForDescriptors() {
+		x.writeRules(p)
 		return
 	}
 	p.WriteString("replayed: ")

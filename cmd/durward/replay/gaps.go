@@ -23,6 +23,10 @@ func (r *Record) Obstacle() string {
 		return ""
 	}
 	switch {
+	case r.ForDescriptors() && r.Service == "":
+		return "no bundle has its domain, so that nothing was limited"
+	case r.ForDescriptors():
+		return ""
 	case r.Stage == "identity":
 		return "the credentials were refused, and no record holds credentials"
 	case r.Template == "" && r.Request.Path == "" && !r.isOperation():

@@ -46,6 +46,9 @@ func (r *Record) Question(b *format.Bundle) *request.Request {
 	return out
 }
 
+// ForDescriptors reports whether limits alone were asked for, by Envoy's rate limit protocol.
+func (r *Record) ForDescriptors() bool { return r.Adapter == "ratelimit" }
+
 // isOperation reports whether the question was about an action without an HTTP request, which has no method.
 func (r *Record) isOperation() bool { return r.Request.Method == "" && r.Action != "" }
 

@@ -28,7 +28,7 @@ type Server struct {
 	tb   testing.TB
 	bin  string
 	dir  string
-	args []string
+	args func(port int) []string
 	port int
 	cmd  *exec.Cmd
 	log  *bytes.Buffer // read only after the process ended
@@ -37,11 +37,23 @@ type Server struct {
 // Start starts a server with additional arguments, such as "--requirepass", "x", and waits until it answers.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, bin: find(tb), dir: tb.TempDir(), args: args}
+	return start(tb, freePort, func(dir string, port int) []string {
+		return append([]string{
+			"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
+			"--save", "", "--appendonly", "no", "--daemonize", "no",
+		}, args...)
+	})
+}
+
+// start starts a server on a port of its choice with the arguments for it.
+func start(tb testing.TB, pick func() (int, error), args func(dir string, port int) []string) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, bin: find(tb), dir: tb.TempDir()}
+	s.args = func(port int) []string { return args(s.dir, port) }
 	tb.Cleanup(s.Kill)
 	var err error
 	for range startTries {
-		if s.port, err = freePort(); err == nil {
+		if s.port, err = pick(); err == nil {
 			err = s.launch()
 		}
 		if err == nil {
@@ -84,8 +96,8 @@ func (s *Server) Restart() {
 	}
 }
 
-// Do sends one command (no argument may hold a line break) over a connection of its own and returns the first line of
-// the reply, or the whole string where the reply is one.
+// Do sends one command over a connection of its own and returns the reply as text: an error with its '-', "$-1" for none,
+// and "*" and the length for a list.
 func (s *Server) Do(args ...string) string {
 	s.tb.Helper()
 	reply, err := s.do(args...)
@@ -110,6 +122,34 @@ func (s *Server) Calls(command string) int {
 	return calls
 }
 
+// List sends one command whose reply is a list, and returns its items as Do would.
+func (s *Server) List(args ...string) []string {
+	s.tb.Helper()
+	var items []string
+	reply, err := s.exchange(args, func(r *bufio.Reader, n int) error {
+		for range n {
+			item, err := read(r, nil)
+			if err != nil {
+				return err
+			}
+			items = append(items, item)
+		}
+		return nil
+	})
+	if err != nil || !strings.HasPrefix(reply, "*") {
+		s.tb.Fatalf("redis command %s: no list but %q, %v", args[0], reply, err)
+	}
+	return items
+}
+
+// Role returns "master" or "slave", and "" where the server does not say, as while a sentinel changes its role.
+func (s *Server) Role() string {
+	text, _ := s.do("INFO", "replication")
+	_, rest, _ := strings.Cut(text, "role:")
+	role, _, _ := strings.Cut(rest, "\r")
+	return role
+}
+
 func (s *Server) signal(sig syscall.Signal) {
 	s.tb.Helper()
 	if s.cmd == nil {
@@ -121,12 +161,8 @@ func (s *Server) signal(sig syscall.Signal) {
 }
 
 func (s *Server) launch() error {
-	args := append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
-		"--save", "", "--appendonly", "no", "--daemonize", "no",
-	}, s.args...)
 	s.log = new(bytes.Buffer)
-	s.cmd = exec.Command(s.bin, args...)
+	s.cmd = exec.Command(s.bin, s.args(s.port)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		s.cmd = nil
@@ -154,7 +190,10 @@ func (s *Server) own() error {
 	return nil
 }
 
-func (s *Server) do(args ...string) (string, error) {
+func (s *Server) do(args ...string) (string, error) { return s.exchange(args, nil) }
+
+// exchange sends one command and reads the reply; list, if set, reads the items of one that is a list.
+func (s *Server) exchange(args []string, list func(*bufio.Reader, int) error) (string, error) {
 	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
 	if err != nil {
 		return "", err
@@ -171,23 +210,35 @@ func (s *Server) do(args ...string) (string, error) {
 	if _, err := conn.Write(b.Bytes()); err != nil {
 		return "", err
 	}
-	r := bufio.NewReader(conn)
+	return read(bufio.NewReader(conn), list)
+}
+
+func read(r *bufio.Reader, list func(*bufio.Reader, int) error) (string, error) {
 	line, err := r.ReadString('\n')
 	if err != nil {
 		return "", err
 	}
 	line = strings.TrimSpace(line)
-	switch {
-	case strings.HasPrefix(line, "$") && line != "$-1":
-		size, err := strconv.Atoi(line[1:])
+	if line == "" || line == "$-1" {
+		return line, nil
+	}
+	switch line[0] {
+	case '+', ':':
+		return line[1:], nil
+	case '$':
+		n, err := strconv.Atoi(line[1:])
 		if err != nil {
 			return "", err
 		}
-		bulk := make([]byte, size)
-		_, err = io.ReadFull(r, bulk)
-		return string(bulk), err
-	case strings.HasPrefix(line, "+"), strings.HasPrefix(line, ":"):
-		return line[1:], nil
+		text := make([]byte, n+len("\r\n"))
+		_, err = io.ReadFull(r, text)
+		return string(text[:n]), err
+	case '*':
+		n, err := strconv.Atoi(line[1:])
+		if err == nil && list != nil {
+			err = list(r, n)
+		}
+		return line, err
 	}
 	return line, nil
 }

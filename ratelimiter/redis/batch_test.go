@@ -33,7 +33,7 @@ func (c *calls) call(x redis.Call) {
 // passes; refusals charge nobody.
 func TestSharedCallsAreExact(t *testing.T) {
 	const callers, takes, burst, roomy = 64, 50, 100, 10_000
-	for name, batch := range map[string]redis.BatchOptions{"mixed": {}, "per scope": {PerScope: true}, "one lane": {Lanes: 1}, "small": {Lanes: 4, Decisions: 3}} {
+	for name, batch := range map[string]redis.BatchOptions{"mixed": {}, "one lane": {Lanes: 1}, "small": {Lanes: 4, Decisions: 3}} {
 		t.Run(name, func(t *testing.T) {
 			seen := new(calls)
 			s := newRedis(t, redistest.Start(t).URL(), func(o *redis.Options) { o.Batch, o.OnCall = batch, seen.call })

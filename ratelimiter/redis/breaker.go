@@ -36,9 +36,11 @@ func (s State) String() string {
 // Health is the state of a store for readiness and metrics. An open store learns that Redis is back from the next
 // call after its pause: without calls it stays open.
 type Health struct {
-	State State
-	Since time.Time // of the state
-	Cause error     // the last failure; nil while closed
+	State  State
+	Since  time.Time // of the state
+	Cause  error     // the last failure; nil while closed
+	Server string    // its address
+	Gone   bool      // another server has taken over, and nothing more is heard of this one
 }
 
 // BreakerOptions say when a store stops asking, and for how long. Zero values mean the defaults.
@@ -185,6 +187,16 @@ func (b *breaker) become(s State, now time.Time, cause error) {
 	if b.notify != nil {
 		b.notify(b.health)
 	}
+}
+
+// retire tells the observer of a breaker that is not closed that its server is no longer asked.
+func (b *breaker) retire(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.notify != nil && b.health.State != Closed {
+		b.notify(Health{State: Closed, Since: now, Gone: true})
+	}
+	b.notify = nil
 }
 
 func (b *breaker) look() Health {

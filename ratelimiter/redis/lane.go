@@ -3,8 +3,10 @@ package redis
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
+	"net"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -25,6 +27,9 @@ const (
 	replyCharged = 2
 )
 
+// maxRedirects is how often a call goes where a cluster sends it.
+const maxRedirects = 3
+
 // replyNumbers returns how many numbers the script answers for a charge.
 func replyNumbers(c *ratelimiter.Charge) int {
 	n := 4 // the windows
@@ -44,6 +49,7 @@ func replyNumbers(c *ratelimiter.Charge) int {
 // lane makes one call at a time. What it allocates for a call serves the next one too, but holds nobody's keys between.
 type lane struct {
 	store *Store
+	node  *node
 	jobs  []*job
 
 	keys   []string
@@ -61,8 +67,8 @@ type ruleID struct {
 	lease ratelimiter.Lease
 }
 
-func newLane(s *Store) *lane {
-	l := &lane{store: s, keyAt: map[ratelimiter.Key]int{}, ruleAt: map[ruleID]int{}}
+func newLane(s *Store, n *node) *lane {
+	l := &lane{store: s, node: n, keyAt: map[ratelimiter.Key]int{}, ruleAt: map[ruleID]int{}}
 	l.forget()
 	return l
 }
@@ -70,7 +76,7 @@ func newLane(s *Store) *lane {
 // run answers batch after batch until the queue is closed and empty.
 func (l *lane) run() {
 	for {
-		now, ok := l.store.queue.next(l)
+		now, ok := l.node.queue.next(l)
 		if !ok {
 			return
 		}
@@ -84,14 +90,11 @@ func (l *lane) answer(now time.Time) {
 		return
 	}
 	s := l.store
-	p, err := s.breaker.enter(now)
-	var reply []int64
-	if err == nil {
-		reply, err = l.call(s.opt.Timeout - now.Sub(l.jobs[0].start))
-		s.breaker.leave(p, err == nil, err, s.opt.Now())
-	}
-	if s.opt.OnCall != nil {
-		s.opt.OnCall(describe(l.jobs, s.opt.Now().Sub(now), err))
+	reply, err := l.call(now)
+	s.observe(describe(l.jobs, s.opt.Now().Sub(now), err))
+	if goredis.IsTryAgainError(err) && len(l.jobs) > 1 {
+		l.apart()
+		return
 	}
 	at := 1
 	for i, j := range l.jobs {
@@ -105,6 +108,23 @@ func (l *lane) answer(now time.Time) {
 	l.forget()
 }
 
+// apart makes a call for each job: while a slot moves, its nodes run no call whose counters they do not all hold, which may
+// be none of one job's.
+func (l *lane) apart() {
+	jobs := append([]*job(nil), l.jobs...)
+	clear(l.jobs)
+	l.forget()
+	for _, j := range jobs {
+		now := l.store.opt.Now()
+		if now.Sub(j.start) > l.node.queue.patient {
+			j.finish(ErrBusy)
+			continue
+		}
+		l.jobs = append(l.jobs[:0], j)
+		l.answer(now)
+	}
+}
+
 func (l *lane) forget() {
 	clear(l.keyAt)
 	clear(l.ruleAt)
@@ -116,15 +136,15 @@ func (l *lane) forget() {
 }
 
 // call runs the script. Its deadline is that of the job that has waited longest: whoever still waits came later.
-func (l *lane) call(timeout time.Duration) ([]int64, error) {
-	s := l.store
+func (l *lane) call(now time.Time) ([]int64, error) {
+	timeout := l.store.opt.Timeout - now.Sub(l.jobs[0].start)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout) //nolint:forbidigo // it is for many callers, any of whom may leave
 	defer cancel()
-	want := 1 + l.encode()
-	reply, err := l.eval(ctx, "evalsha", s.script.Hash())
-	if goredis.HasErrorPrefix(err, "NOSCRIPT") { // nothing ran: this is the one answer that is safe to ask again
-		reply, err = l.eval(ctx, "eval", scriptText())
+	if err := l.node.breaker.refusal(now); err != nil {
+		return nil, err
 	}
+	want := 1 + l.encode()
+	reply, err := l.send(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -134,11 +154,75 @@ func (l *lane) call(timeout time.Duration) ([]int64, error) {
 	return reply, nil
 }
 
-func (l *lane) eval(ctx context.Context, command, script string) ([]int64, error) {
+// send asks the lane's node, and then whom that names instead: it has run nothing.
+func (l *lane) send(ctx context.Context, now time.Time) ([]int64, error) {
+	n, asking := l.node, false
+	for hop := 0; ; hop++ {
+		reply, err := l.ask(ctx, n, asking, now)
+		to, moved, ok := redirection(err, n.addr)
+		if !ok || hop == maxRedirects || !l.store.directory.clustered() {
+			return reply, err
+		}
+		if asking = !moved; moved {
+			n, err = l.store.directory.moved(l.jobs[0].slot, to)
+		} else {
+			n, err = l.store.directory.node(to)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// ask asks one node, unless its breaker is open. What is repeated here has not run.
+func (l *lane) ask(ctx context.Context, n *node, asking bool, now time.Time) ([]int64, error) {
+	s := l.store
+	p, err := n.breaker.enter(now)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := l.eval(ctx, n, asking, "evalsha", s.script.Hash())
+	if goredis.HasErrorPrefix(err, "NOSCRIPT") {
+		reply, err = l.eval(ctx, n, asking, "eval", scriptText())
+	}
+	_, _, elsewhere := redirection(err, n.addr)
+	works := err == nil || elsewhere || goredis.IsTryAgainError(err)
+	n.breaker.leave(p, works, err, s.opt.Now())
+	if !works {
+		s.directory.doubt()
+	}
+	return reply, err
+}
+
+// eval sends the script once. asking tells a node that it was named by one that is handing the slot over to it.
+func (l *lane) eval(ctx context.Context, n *node, asking bool, command, script string) ([]int64, error) {
 	l.args[0], l.args[1] = command, script
 	cmd := goredis.NewIntSliceCmd(ctx, l.args...)
-	_ = l.store.client.Process(ctx, cmd) // the command holds the error too
+	if !asking {
+		_ = n.client.Process(ctx, cmd) // the command holds the error too
+		return cmd.Result()
+	}
+	pipe := n.client.Pipeline()
+	pipe.Do(ctx, "asking")
+	_ = pipe.Process(ctx, cmd)
+	_, _ = pipe.Exec(ctx)
 	return cmd.Result()
+}
+
+// notRun reports whether an error says that nothing was charged: nothing was sent, or Redis answered with an error, which
+// the script can meet at its first write at the latest. After any other error what was sent may be charged.
+func notRun(err error) bool {
+	for _, unsent := range []error{ErrOpen, ErrBusy, ErrClosed, errLeft, errNoServer, goredis.ErrPoolTimeout, goredis.ErrClosed} {
+		if errors.Is(err, unsent) {
+			return true
+		}
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return true
+	}
+	var reply goredis.Error
+	return errors.As(err, &reply)
 }
 
 // encode writes the arguments of the call and returns how many numbers will be answered for its charges.
@@ -149,6 +233,9 @@ func (l *lane) encode() int {
 		for i := range j.charges {
 			c := &j.charges[i]
 			l.asked.add(l.key(c.Key), l.rule(c))
+			if j.op == refund {
+				l.asked.add(paid(c.Limit, &j.found[i])...)
+			}
 		}
 		numbers += j.numbers()
 	}
@@ -226,11 +313,26 @@ func decide(j *job) ratelimiter.Decision {
 		r := reading(c, reply[:n])
 		r.Now, reply = j.now, reply[n:]
 		d.Limits[i] = c.Status(&r)
+		if j.found != nil && j.op != refund {
+			j.found[i] = r
+		}
 		if !r.Room && j.op != settle && !c.Limit.Definition().Shadow {
 			d.Allowed = false
 		}
 	}
 	return d
+}
+
+// paid returns the two numbers by which the script knows what a charge has left, from the counter after it.
+func paid(l *ratelimiter.Limit, r *ratelimiter.Reading) []int64 {
+	switch l.Algorithm() {
+	case ratelimiter.GCRA:
+		return []int64{r.TAT.Micros, r.TAT.Part}
+	case ratelimiter.SlidingLog:
+		return []int64{r.Log.Last, 0}
+	default: // the windows
+		return []int64{r.Window.Until, 0}
+	}
 }
 
 // reading reads the script's numbers for one charge.

@@ -3,16 +3,10 @@ package redis
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 const (
@@ -21,20 +15,50 @@ const (
 	dialTimeout    = time.Second // dials go on behind the callers, whose own deadline is Timeout
 )
 
-// ErrURL is wrapped by every error about a Redis URL. Their texts never hold any part of the URL but its host.
-var ErrURL = errors.New("invalid Redis URL")
+// Mode says what stands at the addresses of Options.
+type Mode uint8
+
+// Modes.
+const (
+	Single   Mode = iota // one server, at a URL
+	Sentinel             // sentinels, which name the master
+	Cluster              // nodes of a cluster, which name the others
+)
+
+// String returns the mode's name in settings.
+func (m Mode) String() string {
+	switch m {
+	case Single:
+		return "single"
+	case Sentinel:
+		return "sentinel"
+	case Cluster:
+		return "cluster"
+	}
+	return "invalid"
+}
 
 // Options configure a Store.
 type Options struct {
-	// URL is redis://[user[:password]@]host[:port][/db], rediss:// for TLS, or unix://[user[:password]@]/path[?db=n].
+	// Mode is Single unless it is set.
+	Mode Mode
+	// URL is that of a Single server: redis://[user[:password]@]host[:port][/db], rediss:// for TLS, or
+	// unix://[user[:password]@]/path[?db=n].
 	URL string
-	// Username and Password, if set, stand in for those of the URL.
+	// Addresses are host:port of sentinels, or of nodes of a cluster. Database 0 is used there.
+	Addresses []string
+	// Master is the name that sentinels have for the server and its replicas.
+	Master string
+	// Username and Password log in at the servers that hold counters. If set, they stand in for those of the URL.
 	Username, Password string
-	// TLS refines rediss://; nil verifies the host's name against the system's roots with TLS 1.2 or later.
+	// SentinelUsername and SentinelPassword log in at sentinels.
+	SentinelUsername, SentinelPassword string
+	// TLS refines rediss://; nil verifies the host's name against the system's roots with TLS 1.2 or later. In the other
+	// modes TLS is used for all connections if it is set. An empty ServerName means the host of each address.
 	TLS *tls.Config
 	// Timeout bounds each decision whatever happens; 0 means 20 ms. One that has waited half of it for a lane is not sent.
 	Timeout time.Duration
-	// PoolSize bounds the connections; 0 means 64.
+	// PoolSize bounds the connections to a server; 0 means 64.
 	PoolSize int
 	// Batch says how decisions share calls.
 	Batch BatchOptions
@@ -48,8 +72,11 @@ type Options struct {
 	ScriptTime func() time.Time
 	// OnCall, if set, hears about each call; it must not block.
 	OnCall func(Call)
-	// OnHealth, if set, hears each change of the breaker's state; it must not block.
+	// OnHealth, if set, hears each change of a server's breaker; it must not block. Of several servers it hears at a time.
 	OnHealth func(Health)
+
+	addr string           // of a Single server
+	base *goredis.Options // of connections to servers that hold counters
 }
 
 // Call is what an observer learns of one call.
@@ -80,115 +107,8 @@ func (o *Options) complete() error {
 	if err := o.Batch.complete(o.PoolSize); err != nil {
 		return err
 	}
-	return o.Breaker.complete()
-}
-
-// client turns the options into those of the client library. What matters is fixed here: nothing is retried (a script
-// whose outcome is unknown may have charged), and the call's deadline bounds the socket.
-func (o *Options) client() (*goredis.Options, error) {
-	c := &goredis.Options{
-		Protocol:              2,
-		MaxRetries:            -1,
-		ContextTimeoutEnabled: true,
-		DialTimeout:           max(dialTimeout, o.Timeout),
-		DialerRetries:         1,
-		ReadTimeout:           o.Timeout,
-		WriteTimeout:          o.Timeout,
-		PoolTimeout:           o.Timeout,
-		PoolSize:              o.PoolSize,
-		DisableIdentity:       true,
-		MaintNotificationsConfig: &maintnotifications.Config{
-			Mode: maintnotifications.ModeDisabled,
-		},
+	if err := o.Breaker.complete(); err != nil {
+		return err
 	}
-	if err := parse(c, o.URL, o.TLS); err != nil {
-		return nil, err
-	}
-	if o.Username != "" {
-		c.Username = o.Username
-	}
-	if o.Password != "" {
-		c.Password = o.Password
-	}
-	return c, nil
-}
-
-// parse reads the URL itself because the errors of net/url and of the client library quote what they were given, and
-// passwords with it.
-func parse(c *goredis.Options, raw string, conf *tls.Config) error {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return fmt.Errorf("%w: it cannot be parsed (characters of the password such as / # ? @ must be percent-encoded)", ErrURL)
-	}
-	c.Username = u.User.Username()
-	c.Password, _ = u.User.Password()
-	switch u.Scheme {
-	case "redis", "rediss":
-		return parseNetwork(c, u, conf)
-	case "unix":
-		return parseUnix(c, u, conf)
-	default: // a URL without a scheme can carry the password anywhere
-		return fmt.Errorf("%w: the scheme is none of redis, rediss, unix", ErrURL)
-	}
-}
-
-func parseNetwork(c *goredis.Options, u *url.URL, conf *tls.Config) error {
-	host, port := u.Hostname(), u.Port()
-	if host == "" {
-		return fmt.Errorf("%w: no host", ErrURL)
-	}
-	if u.RawQuery != "" || u.Fragment != "" || u.ForceQuery {
-		return fmt.Errorf("%w: parameters are not accepted", ErrURL)
-	}
-	if port == "" {
-		port = "6379"
-	}
-	c.Network, c.Addr = "tcp", net.JoinHostPort(host, port)
-	if path := strings.TrimPrefix(u.Path, "/"); path != "" {
-		if err := parseDB(c, path); err != nil {
-			return err
-		}
-	}
-	if u.Scheme == "redis" {
-		if conf != nil {
-			return fmt.Errorf("%w: TLS settings want the scheme rediss", ErrURL)
-		}
-		return nil
-	}
-	c.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	if conf != nil {
-		c.TLSConfig = conf.Clone()
-	}
-	if c.TLSConfig.ServerName == "" {
-		c.TLSConfig.ServerName = host
-	}
-	return nil
-}
-
-func parseUnix(c *goredis.Options, u *url.URL, conf *tls.Config) error {
-	query, err := url.ParseQuery(u.RawQuery)
-	db := query.Get("db")
-	query.Del("db")
-	switch {
-	case err != nil || len(query) > 0 || u.Fragment != "":
-		return fmt.Errorf("%w: no parameter but db is accepted", ErrURL)
-	case u.Host != "" || u.Path == "" || u.Path == "/":
-		return fmt.Errorf("%w: a unix URL has an absolute path and no host", ErrURL)
-	case conf != nil:
-		return fmt.Errorf("%w: TLS settings want the scheme rediss", ErrURL)
-	}
-	c.Network, c.Addr = "unix", u.Path
-	if db == "" {
-		return nil
-	}
-	return parseDB(c, db)
-}
-
-func parseDB(c *goredis.Options, s string) error {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil {
-		return fmt.Errorf("%w: the database is not a number", ErrURL)
-	}
-	c.DB = int(n)
-	return nil
+	return o.connect()
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,16 +18,17 @@ var (
 	ErrBusy = errors.New("not asked: too many decisions wait")
 	// ErrClosed is wrapped by the error of a decision that came after Close.
 	ErrClosed = errors.New("not asked: the store is closed")
+
+	errLeft = errors.New("not asked")
 )
 
 // BatchOptions say how the decisions of concurrent callers share calls. Nobody waits for others to come: a call takes
 // what is queued when a lane is free. Zero values mean the defaults.
 type BatchOptions struct {
-	Lanes     int  // calls in flight at a time, each on a connection of its own; 2
-	Decisions int  // in one call; 64
-	Keys      int  // counters in one call; 256. A single decision may have more
-	Queue     int  // decisions that wait; 4,096. Beyond it they fail at once
-	PerScope  bool // no call has counters of two scopes, whose hash tags lie on different nodes of a cluster
+	Lanes     int // calls in flight at a time, each on a connection of its own; 2
+	Decisions int // in one call; 64
+	Keys      int // counters in one call; 256. A single decision may have more
+	Queue     int // decisions that wait; 4,096. Beyond it they fail at once
 }
 
 func (o *BatchOptions) complete(pool int) error {
@@ -57,6 +57,8 @@ const (
 	take operation = iota + 1
 	settle
 	peek
+	refund  // gives back what take has charged
+	refused // a take that another slot has refused
 )
 
 func (o operation) String() string {
@@ -67,6 +69,10 @@ func (o operation) String() string {
 		return "settle"
 	case peek:
 		return "peek"
+	case refund:
+		return "refund"
+	case refused:
+		return "take" // to whoever looks from outside
 	}
 	return "invalid"
 }
@@ -78,17 +84,18 @@ const (
 	abandoned
 )
 
-// job is one decision on its way through the queue.
+// job is one question on its way through the queue. Its charges are a copy: a caller that leaves may change its own while
+// the call runs.
 type job struct {
-	op      operation
-	start   time.Time
-	charges []ratelimiter.Charge // a copy: a caller that leaves may change its own while the call runs
-	state   atomic.Int32
-	done    chan struct{} // holds one element when the fields below are set
+	question
+	state atomic.Int32
+	done  chan struct{} // holds one element when the fields below are set
 
 	now   int64
 	reply []int64
 	err   error
+
+	behind *job // in its line
 }
 
 // numbers returns how many numbers the script answers for the job.
@@ -105,7 +112,8 @@ func (j *job) finish(err error) {
 	j.done <- struct{}{}
 }
 
-// queue holds the jobs that wait for a lane.
+// queue holds the jobs that wait for a lane, in a line for each slot: a call has counters of one slot only. Slots are served
+// in turn, so that a busy one does not hold up the others.
 type queue struct {
 	opt     BatchOptions
 	patient time.Duration // a job that has waited longer is not sent: it has too little time left for a call
@@ -114,22 +122,29 @@ type queue struct {
 
 	mu     sync.Mutex
 	some   sync.Cond // there are jobs, or the queue is closed
-	jobs   []*job    // in the order in which they came
+	lines  map[int]line
+	turn   []int // the slots of the lines, which are never empty, in the order in which they are served
+	jobs   int   // in all lines
 	closed bool
 }
 
+// line is the jobs of a slot in the order in which they came.
+type line struct{ first, last *job }
+
 func newQueue(o BatchOptions, patient time.Duration, now func() time.Time) *queue {
-	q := &queue{opt: o, patient: patient, now: now}
+	q := &queue{opt: o, patient: patient, now: now, lines: map[int]line{}}
 	q.pool.New = func() any { return &job{done: make(chan struct{}, 1)} }
 	q.some.L = &q.mu
 	return q
 }
 
-// ask queues one decision and waits for the answer, or until ctx ends. Then what was not sent never will be, and what
-// was sent may be charged.
-func (q *queue) ask(ctx context.Context, op operation, charges []ratelimiter.Charge, start time.Time) (ratelimiter.Decision, error) {
+// ask queues one question and waits for the answer, or until ctx ends. Then what was not sent never will be (a refund
+// will), and what was sent may be charged.
+func (q *queue) ask(ctx context.Context, what question) (ratelimiter.Decision, error) {
 	j, _ := q.pool.Get().(*job)
-	j.op, j.start, j.charges = op, start, append(j.charges[:0], charges...)
+	charges := append(j.charges[:0], what.charges...)
+	j.question = what
+	j.charges = charges
 	j.state.Store(waiting)
 	if err := q.put(j); err != nil {
 		q.recycle(j)
@@ -138,8 +153,8 @@ func (q *queue) ask(ctx context.Context, op operation, charges []ratelimiter.Cha
 	select {
 	case <-j.done:
 	case <-ctx.Done():
-		if j.state.CompareAndSwap(waiting, abandoned) {
-			return ratelimiter.Decision{}, fmt.Errorf("not asked: %w", ctx.Err())
+		if j.op != refund && j.state.CompareAndSwap(waiting, abandoned) {
+			return ratelimiter.Decision{}, fmt.Errorf("%w: %w", errLeft, ctx.Err())
 		}
 		select {
 		case <-j.done: // the answer came as well
@@ -159,7 +174,8 @@ func (q *queue) ask(ctx context.Context, op operation, charges []ratelimiter.Cha
 // recycle takes back a job that nobody else holds. It keeps no caller's keys.
 func (q *queue) recycle(j *job) {
 	clear(j.charges)
-	j.reply, j.err = nil, nil
+	j.question = question{charges: j.charges}
+	j.now, j.reply, j.err, j.behind = 0, nil, nil, nil
 	q.pool.Put(j)
 }
 
@@ -169,10 +185,19 @@ func (q *queue) put(j *job) error {
 	if q.closed {
 		return ErrClosed
 	}
-	if len(q.jobs) >= q.opt.Queue {
+	if q.jobs >= q.opt.Queue {
 		return ErrBusy
 	}
-	q.jobs = append(q.jobs, j)
+	l, waits := q.lines[j.slot]
+	if waits {
+		l.last.behind = j
+	} else {
+		l.first = j
+		q.turn = append(q.turn, j.slot)
+	}
+	l.last = j
+	q.lines[j.slot] = l
+	q.jobs++
 	q.some.Signal()
 	return nil
 }
@@ -189,7 +214,7 @@ func (q *queue) close() {
 // closed and empty.
 func (q *queue) next(l *lane) (time.Time, bool) {
 	q.mu.Lock()
-	for len(q.jobs) == 0 {
+	for q.jobs == 0 {
 		if q.closed {
 			q.mu.Unlock()
 			return time.Time{}, false
@@ -207,16 +232,21 @@ func (q *queue) next(l *lane) (time.Time, bool) {
 
 // drain moves the jobs of one call into batch. The one that has waited longest is the first.
 func (q *queue) drain(batch []*job, now time.Time) []*job {
-	keys, kept := 0, q.jobs[:0]
-	for i, j := range q.jobs {
+	if len(q.turn) == 0 {
+		return batch // the other lane was faster
+	}
+	slot := q.turn[0]
+	q.turn = append(q.turn[:0], q.turn[1:]...)
+	l, keys := q.lines[slot], 0
+	for l.first != nil {
+		j := l.first
 		if len(batch) > 0 && (len(batch) == q.opt.Decisions || keys+len(j.charges) > q.opt.Keys) {
-			kept = append(kept, q.jobs[i:]...)
-			break
+			q.lines[slot] = l
+			q.turn = append(q.turn, slot)
+			return batch
 		}
-		if len(batch) > 0 && q.opt.PerScope && scope(batch[0]) != scope(j) {
-			kept = append(kept, j)
-			continue
-		}
+		l.first, j.behind = j.behind, nil
+		q.jobs--
 		if !j.state.CompareAndSwap(waiting, claimed) {
 			continue // its caller has left
 		}
@@ -227,16 +257,8 @@ func (q *queue) drain(batch []*job, now time.Time) []*job {
 		batch = append(batch, j)
 		keys += len(j.charges)
 	}
-	clear(q.jobs[len(kept):])
-	q.jobs = kept
+	delete(q.lines, slot)
 	return batch
-}
-
-// scope returns the hash tag of a decision, whose charges all have the same.
-func scope(j *job) string {
-	_, rest, _ := strings.Cut(string(j.charges[0].Key), "{")
-	tag, _, _ := strings.Cut(rest, "}")
-	return tag
 }
 
 // describe tells an observer about one call.

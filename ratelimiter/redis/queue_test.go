@@ -67,8 +67,11 @@ func within(t *testing.T, what string, f func() bool) {
 func (q *queue) length() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.jobs)
+	return q.jobs
 }
+
+// only returns the node of a store with a single server.
+func only(s *Store) *node { return s.directory.slots[0].Load() }
 
 func left(t *testing.T, s *Store, charges []ratelimiter.Charge) int64 {
 	t.Helper()
@@ -80,7 +83,7 @@ func left(t *testing.T, s *Store, charges []ratelimiter.Charge) int64 {
 }
 
 func newJob(op operation, start time.Time, charges []ratelimiter.Charge) *job {
-	return &job{op: op, start: start, charges: charges, done: make(chan struct{}, 1)}
+	return &job{question: question{op: op, start: start, charges: charges}, done: make(chan struct{}, 1)}
 }
 
 // busy returns a store whose only lane waits for the answer to a job, from a server that hangs until Cont.
@@ -96,7 +99,7 @@ func busy(t *testing.T, change func(*Options)) (*redistest.Server, *Store, *job)
 	left(t, s, daily(t, "warm"))
 	server.Stop()
 	j := newJob(take, time.Now(), daily(t, "first"))
-	if err := s.queue.put(j); err != nil {
+	if err := only(s).queue.put(j); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "the lane takes the job", func() bool { return j.state.Load() == claimed })
@@ -115,7 +118,7 @@ func TestBatchIsASequence(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(17, 19))
 	definitions := sequenceLimits(rng)
-	l := newLane(batched)
+	l := newLane(batched, only(batched))
 	shared, decisions := 0, 0
 	for step := range 300 {
 		keys := map[string]bool{}
@@ -203,8 +206,8 @@ func sequenceCharges(t *testing.T, rng *rand.Rand, all []ratelimiter.Definition,
 func sameCounters(t *testing.T, a, b *Store, keys map[string]bool) {
 	t.Helper()
 	for k := range keys {
-		x, y := a.client.Get(t.Context(), k).Val(), b.client.Get(t.Context(), k).Val()
-		lifeX, lifeY := a.client.PTTL(t.Context(), k).Val(), b.client.PTTL(t.Context(), k).Val()
+		x, y := only(a).client.Get(t.Context(), k).Val(), only(b).client.Get(t.Context(), k).Val()
+		lifeX, lifeY := only(a).client.PTTL(t.Context(), k).Val(), only(b).client.PTTL(t.Context(), k).Val()
 		if len(x) == gcraBytes && len(y) == gcraBytes {
 			outlives(t, k, x, lifeX)
 			outlives(t, k, y, lifeY)
@@ -241,9 +244,9 @@ func TestCallerLeavesTheQueue(t *testing.T) {
 		_, err := s.Take(ctx, daily(t, "second"))
 		gone <- err
 	}()
-	within(t, "the second waits", func() bool { return s.queue.length() == 1 })
+	within(t, "the second waits", func() bool { return only(s).queue.length() == 1 })
 	stays := newJob(take, time.Now(), daily(t, "third"))
-	if err := s.queue.put(stays); err != nil {
+	if err := only(s).queue.put(stays); err != nil {
 		t.Fatal(err)
 	}
 	leave()
@@ -281,7 +284,7 @@ func TestCallerLeavesACall(t *testing.T) {
 		gone <- err
 	}()
 	// The caller reads the clock, then the lane does, which has seen the job by then.
-	within(t, "the lane takes the job", func() bool { return clock.Load() == before+2 && s.queue.length() == 0 })
+	within(t, "the lane takes the job", func() bool { return clock.Load() == before+2 && only(s).queue.length() == 0 })
 	leave()
 	if err := <-gone; !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "not asked") {
 		t.Errorf("the error of who left: %v", err)
@@ -296,7 +299,7 @@ func TestQueueIsBounded(t *testing.T) {
 	var wait []*job
 	for range 2 {
 		j := newJob(take, time.Now(), daily(t, "first"))
-		if err := s.queue.put(j); err != nil {
+		if err := only(s).queue.put(j); err != nil {
 			t.Fatal(err)
 		}
 		wait = append(wait, j)
@@ -320,46 +323,57 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestDrain(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
-	scoped := func(scope string, n int, waited time.Duration) *job {
-		j := newJob(take, now.Add(-waited), nil)
-		for i := range n {
-			j.charges = append(j.charges, ratelimiter.Charge{Key: ratelimiter.NewKeySpace(scope, "", "l").Key(ratelimiter.Value{Text: strconv.Itoa(i)})})
-		}
-		return j
+	made := func(slot, n int, waited time.Duration) *job {
+		return newJob(take, now.Add(-waited), make([]ratelimiter.Charge, n)).in(slot)
 	}
-	a, b, large := scoped("a", 2, 0), scoped("b", 2, 0), scoped("a", 9, 0)
+	a, b, large, other := made(1, 2, 0), made(1, 2, 0), made(1, 9, 0), made(2, 2, 0)
+	type calls = [][]*job
 	for _, c := range []struct {
-		name         string
-		opt          BatchOptions
-		queue        []*job
-		batch, stays []*job
+		name  string
+		opt   BatchOptions
+		queue []*job
+		calls calls // one after the other
 	}{
-		{"all", BatchOptions{Decisions: 9, Keys: 90}, []*job{a, b, large}, []*job{a, b, large}, nil},
-		{"decisions", BatchOptions{Decisions: 2, Keys: 90}, []*job{a, b, large}, []*job{a, b}, []*job{large}},
-		{"keys", BatchOptions{Decisions: 9, Keys: 4}, []*job{a, b, large}, []*job{a, b}, []*job{large}},
-		{"more keys than fit", BatchOptions{Decisions: 9, Keys: 4}, []*job{large, a}, []*job{large}, []*job{a}},
-		{"scopes", BatchOptions{Decisions: 9, Keys: 90, PerScope: true}, []*job{a, b, large}, []*job{a, large}, []*job{b}},
+		{"all", BatchOptions{Decisions: 9, Keys: 90}, []*job{a, b, large}, calls{{a, b, large}, nil}},
+		{"decisions", BatchOptions{Decisions: 2, Keys: 90}, []*job{a, b, large}, calls{{a, b}, {large}, nil}},
+		{"keys", BatchOptions{Decisions: 9, Keys: 4}, []*job{a, b, large}, calls{{a, b}, {large}, nil}},
+		{"more keys than fit", BatchOptions{Decisions: 9, Keys: 4}, []*job{large, a}, calls{{large}, {a}, nil}},
+		{"slots apart", BatchOptions{Decisions: 9, Keys: 90}, []*job{a, other, large}, calls{{a, large}, {other}, nil}},
+		{"slots in turn", BatchOptions{Decisions: 1, Keys: 90}, []*job{a, b, large, other}, calls{{a}, {other}, {b}, {large}, nil}},
 	} {
+		c.opt.Queue = 9
 		q := newQueue(c.opt, time.Second, time.Now)
 		for _, j := range c.queue {
 			j.state.Store(waiting)
+			if err := q.put(j); err != nil {
+				t.Fatal(err)
+			}
 		}
-		q.jobs = append(q.jobs, c.queue...)
-		same := cmp.Comparer(func(x, y *job) bool { return x == y })
-		if diff := cmp.Diff(c.batch, q.drain(nil, now), same); diff != "" {
-			t.Errorf("%s: batch %s", c.name, diff)
+		for i, want := range c.calls {
+			if diff := cmp.Diff(want, q.drain(nil, now), cmp.Comparer(func(x, y *job) bool { return x == y })); diff != "" {
+				t.Errorf("%s: call %d %s", c.name, i, diff)
+			}
 		}
-		if diff := cmp.Diff(c.stays, append([]*job(nil), q.jobs...), same); diff != "" {
-			t.Errorf("%s: queue %s", c.name, diff)
+		if q.length() != 0 || len(q.lines)+len(q.turn) != 0 {
+			t.Errorf("%s: the queue keeps %d jobs, lines %v, turns %v", c.name, q.length(), q.lines, q.turn)
 		}
 	}
-	q := newQueue(BatchOptions{Decisions: 9, Keys: 90}, time.Second, time.Now)
-	late, gone := scoped("a", 1, time.Second+1), scoped("a", 1, 0)
+	q := newQueue(BatchOptions{Decisions: 9, Keys: 90, Queue: 9}, time.Second, time.Now)
+	late, gone := made(1, 1, time.Second+1), made(1, 1, 0)
+	for _, j := range []*job{late, gone} {
+		if err := q.put(j); err != nil {
+			t.Fatal(err)
+		}
+	}
 	gone.state.Store(abandoned)
-	q.jobs = []*job{late, gone}
-	if got := q.drain(nil, now); len(got) != 0 || len(q.jobs) != 0 || !errors.Is(late.err, ErrBusy) || len(gone.done) != 0 {
-		t.Errorf("batch %v, queue %v, error %v", got, q.jobs, late.err)
+	if got := q.drain(nil, now); len(got) != 0 || q.length() != 0 || !errors.Is(late.err, ErrBusy) || len(gone.done) != 0 {
+		t.Errorf("batch %v, %d in the queue, error %v", got, q.length(), late.err)
 	}
+}
+
+func (j *job) in(slot int) *job {
+	j.slot = slot
+	return j
 }
 
 // TestReadOnly: a master that became a replica says so before anything is written. The error leaves no connection to it,
@@ -372,7 +386,7 @@ func TestReadOnly(t *testing.T) {
 	if _, err := s.Take(t.Context(), daily(t, "k")); err == nil || !strings.Contains(err.Error(), "READONLY") {
 		t.Fatalf("a take at a replica: %v", err)
 	}
-	if n := s.client.PoolStats().TotalConns; n != 0 {
+	if n := only(s).client.PoolStats().TotalConns; n != 0 {
 		t.Errorf("%d connections to the replica stay", n)
 	}
 	server.Do("REPLICAOF", "NO", "ONE")
@@ -411,14 +425,14 @@ func TestCloseAnswersWhoWaits(t *testing.T) {
 // TestScratchForgets: keys hold values of requests, and are kept no longer than their call.
 func TestScratchForgets(t *testing.T) {
 	s := newStore(t, redistest.Start(t), nil)
-	l := newLane(s)
+	l := newLane(s, only(s))
 	j := newJob(take, time.Now(), daily(t, "k"))
 	l.jobs = append(l.jobs, j)
 	l.answer(time.Now())
 	if j.err != nil || len(l.keyAt)+len(l.ruleAt)+len(l.keys)+len(l.args) != 0 || l.jobs[0] != nil || l.keys[:1][0] != "" || l.args[:1][0] != nil {
 		t.Errorf("error %v, lane %+v", j.err, l)
 	}
-	s.queue.recycle(j)
+	only(s).queue.recycle(j)
 	if j.charges[0].Key != "" || j.reply != nil {
 		t.Errorf("job %+v", j)
 	}
@@ -427,7 +441,7 @@ func TestScratchForgets(t *testing.T) {
 // TestAllocations: what a call needs is there after the first one, whatever the number of decisions.
 func TestAllocations(t *testing.T) {
 	s := newStore(t, redistest.Start(t), nil)
-	l := newLane(s)
+	l := newLane(s, only(s))
 	for i := range 32 {
 		l.jobs = append(l.jobs, newJob(take, time.Now(), append(daily(t, strconv.Itoa(i)), charge(t, ratelimiter.Definition{Name: "all", Count: 9, Window: time.Second}, "all", 1))))
 	}

@@ -7,12 +7,13 @@
 -- ARGV[2]  the rules: algorithm, cost, three flags (enforced; charged when allowed; charged when refused: these two for
 --          take only), five arguments of the algorithm, and four of the lease: the units to charge in advance, in a take that
 --          is allowed (0 for none), the part of what is left that they may be (one in so many), and for gcra one step
--- ARGV[3]  the decisions: operation (1 take, 2 settle, 3 peek), number of charges, then for each its counter and its rule
+-- ARGV[3]  the decisions: operation (1 take, 2 settle, 3 peek, 4 refund, 5 a take that is refused elsewhere), number of charges,
+--          then for each its counter and its rule; of a refund also two numbers of the counter as it was after the charge
 -- Rules and decisions are MessagePack arrays of integers, which are cheaper to read here than one text per number. For
 -- the same reason a rule stays where it is, and is called by the place before its first number.
 -- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, the numbers of the counter, and with a
 -- lease the units charged in advance.
-local TAKE, SETTLE = 1, 2
+local TAKE, SETTLE, REFUND, REFUSED = 1, 2, 4, 5
 local ALGORITHM, COST, ENFORCED, WHEN_ALLOWED, WHEN_REFUSED = 1, 2, 3, 4, 5
 local LEASE, SHARE, STEP, STEP_PART = 11, 12, 13, 14
 local RULE = 14 -- numbers
@@ -37,6 +38,7 @@ end
 --   look(r, x, y)     what is found, as two values; whether there is room for the cost; and what a charge would leave, or take.
 --                     Without room that is an empty bucket. rules[r + 6] is the first argument
 --   charge(x, y)      the state after a charge, from the last two values of look
+--   refund(r, x, y, a, b)  the state without a charge that had left a and b; nil where that is no counter
 --   reply(o, x, y)    puts the numbers of the counter behind out[o], from what look found or would leave, and returns their end
 --   lease(r, x, y)    the units that are charged in advance, and what a charge and they would leave
 --   text(x, y)        the state as it would be stored
@@ -112,6 +114,33 @@ function gcra.lease(r, x, y)
   return n, x + n * rules[r + STEP] + (parts - rest) / count, rest
 end
 
+-- What has flowed off since the charge is not given back: while the bucket was full without it, that time was lost anyway.
+-- Where replicas hold units in advance, each has its place behind the charge: it is given back only while there are none.
+function gcra.refund(r, x, y, a, b)
+  if rules[r + LEASE] > 0 and (x ~= a or y ~= b) then
+    return x, y
+  end
+  local count = rules[r + 6]
+  local us, part = a - now, b
+  if us > rules[r + 7] or (us == rules[r + 7] and part > rules[r + 8]) then
+    us, part = rules[r + 7], rules[r + 8]
+  end
+  if us < 0 then
+    return x, y
+  end
+  if y >= count then
+    x, y = x + 1, 0
+  end
+  x, y = x - us, y - part
+  if y < 0 then
+    x, y = x - 1, y + count
+  end
+  if x < now or (x == now and y == 0) then
+    return nil
+  end
+  return x, y
+end
+
 function gcra.reply(o, x, y)
   out[o + 1], out[o + 2] = x, y
   return o + 2
@@ -119,7 +148,7 @@ end
 
 -- by_text makes an algorithm of the functions of windows.lua, whose state is the stored text, and its life in milliseconds
 -- once it is charged.
-local function by_text(look, charge, reply)
+local function by_text(look, charge, refund, reply)
   return {
     read = function(text) return text end,
     look = function(r, text)
@@ -127,6 +156,9 @@ local function by_text(look, charge, reply)
       return s, nil, s.room, s
     end,
     charge = charge,
+    refund = function(r, text, _, a)
+      return refund(text, now, rules[r + COST], rules[r + 6], rules[r + 7], rules[r + 8], rules[r + 9], a)
+    end,
     reply = reply,
     text = function(text) return text end,
     write = function(key, _, text, ms)
@@ -136,7 +168,7 @@ local function by_text(look, charge, reply)
 end
 
 -- arguments: count, length, calendar, sliding
-local windows = by_text(window_look, window_charge, function(o, s)
+local windows = by_text(window_look, window_charge, window_refund, function(o, s)
   out[o + 1], out[o + 2], out[o + 3] = window_reading(s)
   return o + 3
 end)
@@ -144,7 +176,7 @@ function windows.lease(r, s)
   return window_lease(s, rules[r + LEASE], rules[r + SHARE]), s
 end
 -- arguments: count, window
-local logs = by_text(log_look, log_charge, function(o, s)
+local logs = by_text(log_look, log_charge, log_refund, function(o, s)
   out[o + 1], out[o + 2], out[o + 3], out[o + 4] = log_reading(s)
   return o + 4
 end)
@@ -162,7 +194,7 @@ local function state(k, algorithm)
   end
   local text = stored[k]
   if last then
-    text = last.text(xs[k], ys[k])
+    text = xs[k] and last.text(xs[k], ys[k])
   end
   if text then
     return algorithm.read(text)
@@ -170,20 +202,39 @@ local function state(k, algorithm)
 end
 
 local function charges(op, r, room, allowed)
-  if op == TAKE then
+  if op == TAKE or op == REFUSED then
     return room and rules[r + COST] > 0 and rules[r + (allowed and WHEN_ALLOWED or WHEN_REFUSED)] == 1
   end
   return op == SETTLE and rules[r + COST] > 0
 end
 
 local o = 1
+
+-- refunded gives back one charge, and puts what is left behind out[o].
+local function refunded(k, r, a, b)
+  local algorithm = algorithms[rules[r + ALGORITHM]]
+  local x, y = state(k, algorithm)
+  if x then
+    xs[k], ys[k] = algorithm.refund(r, x, y, a, b)
+    writer[k] = algorithm
+  end
+  local room
+  x, y, room = algorithm.look(r, state(k, algorithm))
+  out[o + 1] = room and 1 or 0
+  o = algorithm.reply(o + 1, x, y)
+  if rules[r + LEASE] > 0 then
+    o = o + 1
+    out[o] = 0
+  end
+end
+
+-- decided decides about n charges, from asked[at] on.
+local asked = cmsgpack.unpack(ARGV[3])
 local room, places, nextX, nextY = {}, {}, {}, {} -- of the charges of one decision
-local asked, at = cmsgpack.unpack(ARGV[3]), 1
-local total = #asked
-while at < total do
-  local op, n, allowed = asked[at], asked[at + 1], true
+local function decided(op, n, at)
+  local allowed = op ~= REFUSED
   for i = 1, n do
-    local k, r = asked[at + 2 * i], (asked[at + 2 * i + 1] - 1) * RULE
+    local k, r = asked[at + 2 * i - 2], (asked[at + 2 * i - 1] - 1) * RULE
     local algorithm = algorithms[rules[r + ALGORITHM]]
     local x, y
     x, y, room[i], nextX[i], nextY[i] = algorithm.look(r, state(k, algorithm))
@@ -198,7 +249,7 @@ while at < total do
     end
   end
   for i = 1, n do
-    local k, r = asked[at + 2 * i], (asked[at + 2 * i + 1] - 1) * RULE
+    local k, r = asked[at + 2 * i - 2], (asked[at + 2 * i - 1] - 1) * RULE
     local answer = room[i] and 1 or 0
     if charges(op, r, room[i], allowed) then
       local algorithm, ahead = algorithms[rules[r + ALGORITHM]], 0
@@ -215,12 +266,28 @@ while at < total do
     end
     out[places[i]] = answer
   end
-  at = at + 2 + 2 * n
+end
+
+local at, total = 1, #asked
+while at < total do
+  local op, n = asked[at], asked[at + 1]
+  if op == REFUND then
+    for i = 1, n do
+      local c = at + 4 * i - 2
+      refunded(asked[c], (asked[c + 1] - 1) * RULE, asked[c + 2], asked[c + 3])
+    end
+    at = at + 2 + 4 * n
+  else
+    decided(op, n, at + 2)
+    at = at + 2 + 2 * n
+  end
 end
 
 for k = 1, #keys do
-  if writer[k] then
+  if writer[k] and xs[k] then
     writer[k].write(keys[k], stored[k], xs[k], ys[k])
+  elseif writer[k] and stored[k] then
+    call('DEL', keys[k])
   end
 end
 return out

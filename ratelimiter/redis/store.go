@@ -1,6 +1,7 @@
 // Package redis keeps the counters of package ratelimiter in Redis 6.2 or later: all limits of a decision in one step, by
 // the clock of the server, so that replicas agree however their clocks differ. Decisions of concurrent callers share the
-// calls of a script; a lone caller waits for nobody.
+// calls of a script; a lone caller waits for nobody. It knows single servers, masters that sentinels name, and clusters: there
+// a step has the limits of one slot (of one scope of keys), and a decision with several takes them slot by slot.
 //
 // Any user of package ratelimiter may import it; in this module it alone does, beside package state/redis, import the
 // client library. A call whose outcome is unknown is never repeated: it may have charged. Each call has a short
@@ -12,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -32,36 +34,39 @@ func scriptText() string { return windowsText + batchText }
 
 // Store implements ratelimiter.Store. It is safe for concurrent use.
 type Store struct {
-	client  *goredis.Client
-	script  *goredis.Script
-	breaker *breaker
-	queue   *queue
-	lanes   sync.WaitGroup
-	opt     Options
+	directory *directory
+	script    *goredis.Script
+	opt       Options
+	turn      int // of the sentinels
 }
 
-// New returns a store, which the caller closes. It does not connect: a server that is down fails calls, not the start.
+// New returns a store, which the caller closes. A server that is down fails calls, not the start. It does not connect to a
+// single server; sentinels and nodes of a cluster are asked in the background who is in charge.
 func New(o Options) (*Store, error) {
 	if err := o.complete(); err != nil {
-		return nil, err
-	}
-	c, err := o.client()
-	if err != nil {
 		return nil, err
 	}
 	// The library writes lines of its own to standard error, which is the log of whoever runs us. All that they say
 	// comes back as errors too.
 	goredis.SetLogger(silent{})
-	s := &Store{
-		client:  goredis.NewClient(c),
-		script:  goredis.NewScript(scriptText()),
-		breaker: newBreaker(o.Breaker, o.Random, o.OnHealth, o.Now()),
-		queue:   newQueue(o.Batch, o.Timeout/2, o.Now),
-		opt:     o,
+	s := &Store{script: goredis.NewScript(scriptText()), opt: o}
+	switch o.Mode {
+	case Single:
+		s.directory = newDirectory(s, 1)
+		n, err := s.directory.node(o.addr)
+		if err != nil {
+			return nil, err
+		}
+		s.directory.slots[0].Store(n)
+		return s, nil
+	case Sentinel:
+		s.directory = newDirectory(s, 1)
+		s.directory.look = s.lookSentinels
+	case Cluster:
+		s.directory = newDirectory(s, slotCount)
+		s.directory.look = s.lookCluster
 	}
-	for range o.Batch.Lanes {
-		s.lanes.Go(newLane(s).run)
-	}
+	s.directory.start()
 	return s, nil
 }
 
@@ -70,34 +75,61 @@ type silent struct{}
 func (silent) Printf(context.Context, string, ...any) {}
 
 // Close refuses what comes, waits until what was asked is answered or has had its time, and closes the connections.
-func (s *Store) Close() error {
-	s.queue.close()
-	s.lanes.Wait()
-	if err := s.client.Close(); err != nil {
-		return fmt.Errorf("close the connections to Redis: %w", err)
+func (s *Store) Close() error { return s.directory.close() }
+
+// Address returns where the server is, or whom the store asks for it, without credentials.
+func (s *Store) Address() string {
+	switch s.opt.Mode {
+	case Sentinel:
+		return s.opt.Master + " of " + strings.Join(s.opt.Addresses, ",")
+	case Cluster:
+		return strings.Join(s.opt.Addresses, ",")
+	case Single:
 	}
-	return nil
+	return s.opt.addr
 }
 
-// Address returns where the server is, without credentials.
-func (s *Store) Address() string { return s.client.Options().Addr }
-
-// Health returns the state of the breaker.
-func (s *Store) Health() Health { return s.breaker.look() }
-
-// Prepare connects, logs in and loads the script, within the deadline of ctx rather than that of a call. It charges
-// nothing and does not move the breaker.
-func (s *Store) Prepare(ctx context.Context) error {
-	slow := s.client.WithTimeout(dialTimeout)
-	if err := slow.ScriptLoad(ctx, scriptText()).Err(); err != nil {
-		hint := ""
-		var slow interface{ Timeout() bool }
-		if s.client.Options().TLSConfig != nil && errors.As(err, &slow) && slow.Timeout() {
-			hint = " (a port without TLS does not answer rediss)"
+// Health returns the state of the server, or of the one in the worst state.
+func (s *Store) Health() Health {
+	worst := Health{}
+	for i, n := range s.directory.all() {
+		h := n.breaker.look()
+		h.Server = n.addr
+		if i == 0 || severity(h.State) > severity(worst.State) {
+			worst = h
 		}
-		return fmt.Errorf("load the script of limits into Redis at %s: %w%s", s.Address(), err, hint)
 	}
-	return nil
+	return worst
+}
+
+// severity orders states from healthy to not.
+func severity(s State) int {
+	switch s {
+	case Closed:
+		return 0
+	case HalfOpen:
+		return 1
+	case Open:
+	}
+	return 2
+}
+
+// Prepare connects, logs in and loads the script, within the deadline of ctx rather than that of a call: at the server, or at
+// each that is in charge of something. It charges nothing and does not move a breaker.
+func (s *Store) Prepare(ctx context.Context) error {
+	if s.directory.look != nil {
+		if err := s.directory.refresh(ctx); err != nil {
+			return err
+		}
+	}
+	nodes := s.directory.all()
+	errs := make([]error, len(nodes))
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		all.Go(func() { errs[i] = n.prepare(ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // Take implements ratelimiter.Store.
@@ -122,24 +154,17 @@ func (s *Store) call(ctx context.Context, op operation, charges []ratelimiter.Ch
 	if len(charges) == 0 {
 		return ratelimiter.Decision{Allowed: true}, nil
 	}
-	d, err := s.ask(ctx, op, charges)
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return ratelimiter.Decision{}, fmt.Errorf("%s %d limits in Redis at %s: %w", op, len(charges), s.Address(), err)
 	}
-	return d, nil
-}
-
-// ask hands a decision to the lanes, unless it is known that none would send it.
-func (s *Store) ask(ctx context.Context, op operation, charges []ratelimiter.Charge) (ratelimiter.Decision, error) {
-	if err := ctx.Err(); err != nil {
-		return ratelimiter.Decision{}, err
+	slot, one := s.slot(charges)
+	if !one {
+		return s.spread(ctx, op, charges, s.split(charges))
 	}
-	start := s.opt.Now()
-	if err := s.breaker.refusal(start); err != nil {
-		if s.opt.OnCall != nil {
-			s.opt.OnCall(Call{Operation: op.String(), Decisions: 1, Limits: len(charges), Err: err})
-		}
-		return ratelimiter.Decision{}, err
+	q := question{op: op, slot: slot, charges: charges, start: s.opt.Now()}
+	d, err := s.ask(ctx, q)
+	if goredis.IsTryAgainError(err) && len(charges) > 1 {
+		return s.spread(ctx, op, charges, singles(whole(q)))
 	}
-	return s.queue.ask(ctx, op, charges, start)
+	return d, err
 }

@@ -65,10 +65,11 @@ func charge(l *ratelimiter.Limit, key string, cost int64) ratelimiter.Charge {
 	return ratelimiter.Charge{Limit: l, Key: space.Key(ratelimiter.Value{Text: key}), Cost: cost}
 }
 
-// eachStore runs a test against both stores with the real clock.
+// eachStore runs a test against all stores with the real clock.
 func eachStore(t *testing.T, test func(*testing.T, ratelimiter.Store)) {
 	t.Run("memory", func(t *testing.T) { test(t, newMemory(t, time.Now)) })
 	t.Run("redis", func(t *testing.T) { test(t, newRedis(t, redistest.Start(t).URL(), nil)) })
+	t.Run("cluster", func(t *testing.T) { test(t, newCluster(t, redistest.StartCluster(t, 3, nil), nil)) })
 }
 
 func must(t testing.TB) func(ratelimiter.Decision, error) ratelimiter.Decision {

@@ -4,6 +4,8 @@
 --
 -- X_look(value, now, cost, ...) returns a table with room (whether the cost has room) and left (units that would pass).
 -- X_charge(table) charges the cost, or as much as has room, and returns the value to store and its life in milliseconds.
+-- X_refund(value, now, cost, ..., mark) gives back a charge that left the first number (of a log: the last) of X_reading at mark, and
+-- returns the same, or nil where nothing is left to store.
 -- X_reading(table) returns what the reply holds: before a charge what was found, after it what is stored.
 
 -- window_end returns the end of the window that now lies in. calendar: 0 none, 1 day, 2 week from Monday, 3 month, 4 year.
@@ -96,6 +98,19 @@ local function window_charge(s)
   return string.format('%.0f:%.0f:%.0f', s.till, s.used, s.before), math.ceil((s.till - s.now) / 1000)
 end
 
+local function window_refund(value, now, cost, count, length, calendar, sliding, mark)
+  local s = window_look(value, now, cost, count, length, calendar, sliding)
+  if s.till == mark then
+    s.used = math.max(s.used - cost, 0)
+  elseif s.till == mark + length then -- of the window before
+    s.before = math.max(s.before - cost, 0)
+  end
+  if s.used + s.before == 0 then
+    return nil
+  end
+  return string.format('%.0f:%.0f:%.0f', s.till, s.used, s.before), math.ceil((s.till - now) / 1000)
+end
+
 local function window_reading(s)
   return s.till, s.used, s.before
 end
@@ -168,6 +183,25 @@ local function log_charge(s)
   end
   local newest = s.used > 0 and log_at(s, s.last) or s.now
   return value, math.ceil((newest + s.window - s.now) / 1000)
+end
+
+-- log_refund takes the arguments of window_refund: a log has two, and the others are not looked at.
+local function log_refund(value, now, cost, count, window, _, _, mark)
+  local s = log_look(value, now, cost, count, window)
+  if s.used == 0 then
+    return nil
+  end
+  local at, n = math.max(s.first, log_after(s, mark - 1)), 0
+  while n < cost and at + n <= s.last and log_at(s, at + n) == mark do
+    n = n + 1
+  end
+  if n == s.used then
+    return nil
+  end
+  local kept, from = log_kept(s, s.width, s.base), (at - s.first) * s.width
+  local newest = at + n > s.last and n > 0 and log_at(s, at - 1) or log_at(s, s.last)
+  kept = string.sub(kept, 1, from) .. string.sub(kept, from + n * s.width + 1)
+  return string.format('%.0f:%.0f:', s.width, s.base) .. kept, math.ceil((newest + window - now) / 1000)
 end
 
 -- log_reading returns the units that count and the instants of three of them, 0 for none: the one that must go for one more

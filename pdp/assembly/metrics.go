@@ -103,7 +103,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		redisErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_redis_errors_total",
 			Help: "Calls to Redis that failed."}),
 		redisOpen: prometheus.NewGauge(prometheus.GaugeOpts{Name: "durward_redis_circuit_open",
-			Help: "1 while Redis is taken for unreachable and is only probed."}),
+			Help: "Servers of Redis that are taken for unreachable and only probed: without a cluster 0 or 1."}),
 		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_handshakes_failed_total",
 			Help: "Connections to a decision listener whose TLS handshake failed."}),
 	}

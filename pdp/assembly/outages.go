@@ -2,6 +2,7 @@ package assembly
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/durward-pdp/durward/ratelimiter/redis"
@@ -10,27 +11,50 @@ import (
 // stillDown is how often the log repeats that something is out of order.
 const stillDown = time.Minute
 
-// redisLog tells the log how Redis stands, without a line for every probe of an outage. The store calls it in turn.
+// redisLog tells the log and the metric how the servers of Redis stand, without a line for every probe of an outage.
 type redisLog struct {
-	logger  *slog.Logger
-	address string
-	since   time.Time // of the outage; zero while there is none
-	told    time.Time // when the log last heard of it
+	logger *slog.Logger
+	open   func(float64) // hears how many servers are only probed
+
+	mu      sync.Mutex
+	outages map[string]*redisOutage // by address
 }
 
-// health takes a change of the breaker.
+type redisOutage struct {
+	since time.Time
+	told  time.Time // when the log last heard of it
+}
+
+func newRedisLog(logger *slog.Logger, open func(float64)) *redisLog {
+	return &redisLog{logger: logger, open: open, outages: map[string]*redisOutage{}}
+}
+
+// health takes a change of a server's breaker.
 func (l *redisLog) health(h redis.Health) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	outage, known := l.outages[h.Server]
 	switch {
-	case h.State == redis.Closed && !l.since.IsZero():
-		l.logger.Info("Redis answers again", "address", l.address, "after", h.Since.Sub(l.since).Round(time.Millisecond).String())
-		l.since = time.Time{}
-	case h.State == redis.Open && l.since.IsZero():
-		l.since, l.told = h.Since, h.Since
-		l.logger.Error("Redis fails: it is only probed now, and limits do what their on_error says", "address", l.address, "cause", text(h.Cause))
-	case h.State == redis.Open && h.Since.Sub(l.told) >= stillDown:
-		l.told = h.Since
-		l.logger.Error("Redis still fails", "address", l.address, "cause", text(h.Cause), "for", h.Since.Sub(l.since).Round(time.Second).String())
+	case h.State == redis.Closed && known:
+		l.ended(h, outage)
+		delete(l.outages, h.Server)
+	case h.State == redis.Open && !known:
+		l.outages[h.Server] = &redisOutage{since: h.Since, told: h.Since}
+		l.logger.Error("Redis fails: it is only probed now, and limits do what their on_error says", "address", h.Server, "cause", text(h.Cause))
+	case h.State == redis.Open && h.Since.Sub(outage.told) >= stillDown:
+		outage.told = h.Since
+		l.logger.Error("Redis still fails", "address", h.Server, "cause", text(h.Cause), "for", h.Since.Sub(outage.since).Round(time.Second).String())
 	}
+	l.open(float64(len(l.outages)))
+}
+
+func (l *redisLog) ended(h redis.Health, outage *redisOutage) {
+	after := h.Since.Sub(outage.since).Round(time.Millisecond).String()
+	if h.Gone {
+		l.logger.Info("another server of Redis has taken over", "address", h.Server, "after", after)
+		return
+	}
+	l.logger.Info("Redis answers again", "address", h.Server, "after", after)
 }
 
 func text(err error) string {

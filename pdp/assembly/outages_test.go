@@ -28,17 +28,34 @@ func messages(l *logged) []string {
 // TestRedisLog: an outage is one line, a long one is one a minute, and its end is one.
 func TestRedisLog(t *testing.T) {
 	log, start := &logged{}, time.Unix(1000, 0)
-	l := &redisLog{logger: log.logger(), address: "redis.example.com:6379"}
-	l.health(redis.Health{State: redis.Closed, Since: start}) // nothing was wrong
+	open := 0.0
+	l := newRedisLog(log.logger(), func(n float64) { open = n })
 	cause := errors.New("connection refused")
-	for second := range 150 {
-		l.health(redis.Health{State: redis.Open, Since: start.Add(time.Duration(second) * time.Second), Cause: cause})
-		l.health(redis.Health{State: redis.HalfOpen, Since: start.Add(time.Duration(second) * time.Second), Cause: cause})
+	tell := func(server string, state redis.State, second int, gone bool) {
+		h := redis.Health{Server: server, State: state, Since: start.Add(time.Duration(second) * time.Second), Gone: gone}
+		if state != redis.Closed {
+			h.Cause = cause
+		}
+		l.health(h)
 	}
-	l.health(redis.Health{State: redis.Closed, Since: start.Add(150 * time.Second)})
-	l.health(redis.Health{State: redis.Open, Since: start.Add(151 * time.Second), Cause: cause})
+	const one, other = "redis.example.com:6379", "other.example.com:6379"
+	tell(one, redis.Closed, 0, false) // nothing was wrong
+	for second := range 150 {
+		tell(one, redis.Open, second, false)
+		tell(one, redis.HalfOpen, second, false)
+	}
+	tell(other, redis.Open, 150, false)
+	if open != 2 {
+		t.Errorf("%v servers are only probed, want 2", open)
+	}
+	tell(one, redis.Closed, 150, false)
+	tell(one, redis.Open, 151, false)
+	tell(other, redis.Closed, 152, true)
+	if open != 1 {
+		t.Errorf("%v servers are only probed, want 1", open)
+	}
 	const fails = "ERROR Redis fails: it is only probed now, and limits do what their on_error says"
-	if diff := cmp.Diff([]string{fails, "ERROR Redis still fails", "ERROR Redis still fails", "INFO Redis answers again", fails}, messages(log)); diff != "" {
+	if diff := cmp.Diff([]string{fails, "ERROR Redis still fails", "ERROR Redis still fails", fails, "INFO Redis answers again", fails, "INFO another server of Redis has taken over"}, messages(log)); diff != "" {
 		t.Error(diff)
 	}
 	for _, want := range []string{`"address":"redis.example.com:6379"`, `"cause":"connection refused"`, `"for":"2m0s"`, `"after":"2m30s"`} {

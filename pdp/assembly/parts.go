@@ -66,14 +66,10 @@ func (p *parts) openLimiter(o Options, m *metrics) error {
 		return err
 	}
 	options := ratelimiter.Options{Local: local, Now: o.Clock, Replicas: o.Settings.Redis.Replicas}
-	url, err := o.Settings.RedisURL()
-	if err != nil {
-		return fmt.Errorf("%w: %w", settings.ErrInvalid, err)
-	}
-	if url == "" {
-		o.Logger.Warn("no Redis: limits are kept in memory, each replica counts for itself (redis.url or --redis share them)")
+	if !o.Settings.Redis.Shared() {
+		o.Logger.Warn("no Redis: limits are kept in memory, each replica counts for itself (redis.url, redis.addresses or --redis share them)")
 	} else {
-		if p.shared, err = openRedis(url, o, m); err != nil {
+		if p.shared, err = openRedis(o, m); err != nil {
 			return err
 		}
 		options.Shared = p.shared
@@ -82,41 +78,34 @@ func (p *parts) openLimiter(o Options, m *metrics) error {
 	return err
 }
 
-func openRedis(url settings.Secret, o Options, m *metrics) (*redis.Store, error) {
+func openRedis(o Options, m *metrics) (*redis.Store, error) {
 	configured := &o.Settings.Redis
-	outages := &redisLog{logger: o.Logger}
-	options := redis.Options{
-		URL:     url.Reveal(),
-		Timeout: time.Duration(configured.Timeout),
-		Now:     o.Clock,
-		OnHealth: func(h redis.Health) {
-			m.redisOpen.Set(map[bool]float64{true: 1}[h.State != redis.Closed])
-			outages.health(h)
-		},
-		OnCall: func(c redis.Call) { m.redis(c.Operation, c.Duration, c.Err) },
+	secrets, err := configured.Secrets()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", settings.ErrInvalid, err)
 	}
-	if configured.CA != "" || configured.Certificate != "" {
-		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-		if configured.CA != "" {
-			pool, err := readPool(configured.CA)
-			if err != nil {
-				return nil, fmt.Errorf("%w: redis.ca: %w", settings.ErrInvalid, err)
-			}
-			options.TLS.RootCAs = pool
-		}
-		if configured.Certificate != "" {
-			pair, err := tls.LoadX509KeyPair(configured.Certificate, configured.Key)
-			if err != nil {
-				return nil, fmt.Errorf("%w: redis.certificate: %w", settings.ErrInvalid, err)
-			}
-			options.TLS.Certificates = []tls.Certificate{pair}
-		}
+	outages := newRedisLog(o.Logger, m.redisOpen.Set)
+	options := redis.Options{
+		Mode:             map[string]redis.Mode{"sentinel": redis.Sentinel, "cluster": redis.Cluster}[configured.Mode],
+		URL:              secrets.URL.Reveal(),
+		Addresses:        configured.Addresses,
+		Master:           configured.Master,
+		Username:         configured.User,
+		Password:         secrets.Password.Reveal(),
+		SentinelUsername: configured.SentinelUser,
+		SentinelPassword: secrets.SentinelPassword.Reveal(),
+		Timeout:          time.Duration(configured.Timeout),
+		Now:              o.Clock,
+		OnHealth:         outages.health,
+		OnCall:           func(c redis.Call) { m.redis(c.Operation, c.Duration, c.Err) },
+	}
+	if options.TLS, err = redisTLS(configured); err != nil {
+		return nil, err
 	}
 	store, err := redis.New(options)
 	if err != nil {
-		return nil, fmt.Errorf("%w: redis.url: %w", settings.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: redis: %w", settings.ErrInvalid, err)
 	}
-	outages.address = store.Address()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := store.Prepare(ctx); err != nil {
@@ -126,6 +115,29 @@ func openRedis(url settings.Secret, o Options, m *metrics) (*redis.Store, error)
 		o.Logger.Info("Redis answers", "address", store.Address())
 	}
 	return store, nil
+}
+
+// redisTLS returns nil where the settings add nothing to the scheme of a URL.
+func redisTLS(configured *settings.Redis) (*tls.Config, error) {
+	if !configured.TLS && configured.CA == "" && configured.Certificate == "" && configured.ServerName == "" {
+		return nil, nil
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: configured.ServerName}
+	if configured.CA != "" {
+		pool, err := readPool(configured.CA)
+		if err != nil {
+			return nil, fmt.Errorf("%w: redis.ca: %w", settings.ErrInvalid, err)
+		}
+		conf.RootCAs = pool
+	}
+	if configured.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(configured.Certificate, configured.Key)
+		if err != nil {
+			return nil, fmt.Errorf("%w: redis.certificate: %w", settings.ErrInvalid, err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return conf, nil
 }
 
 // openAudit starts the records' queue and its sink.

@@ -72,12 +72,7 @@ func (s *Settings) check(file *format.File) format.Problems {
 	c.between("$.audit.queue", int64(s.Audit.Queue), 16, 1<<20)
 	c.between("$.metrics.max_routes", int64(s.Metrics.MaxRoutes), 1, 10000)
 	c.between("$.redis.replicas", int64(s.Redis.Replicas), 1, 10000)
-	if s.Redis.URL != "" && s.Redis.URLFile != "" {
-		c.add("$.redis", "url and url_file exclude each other")
-	}
-	if (s.Redis.Certificate == "") != (s.Redis.Key == "") {
-		c.add("$.redis", "certificate and key go together")
-	}
+	c.redis(&s.Redis)
 	c.oneOf("$.log.level", s.Log.Level, "debug", "info", "warn", "error")
 	c.duration("$.budget", s.Budget, 10*time.Millisecond, 30*time.Second)
 	c.duration("$.drain", s.Drain, 0, 10*time.Minute)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 )
@@ -93,8 +92,8 @@ func (o Overrides) apply(s *Settings) {
 		s.Admin.Address = o.Admin
 	}
 	if o.Redis != "" {
-		s.Redis.URL = Secret(o.Redis)
-		s.Redis.URLFile = ""
+		s.Redis = Redis{Mode: "single", URL: Secret(o.Redis), CA: s.Redis.CA, Certificate: s.Redis.Certificate, Key: s.Redis.Key,
+			Timeout: s.Redis.Timeout, Replicas: s.Redis.Replicas}
 	}
 }
 
@@ -105,20 +104,4 @@ func fillListener(l *Listener) {
 	if l.Select == "" {
 		l.Select = "host"
 	}
-}
-
-// RedisURL returns the URL of the counters' store; "" keeps them in memory. The error never holds the URL.
-func (s *Settings) RedisURL() (Secret, error) {
-	if s.Redis.URLFile == "" {
-		return s.Redis.URL, nil
-	}
-	data, err := os.ReadFile(s.Redis.URLFile)
-	if err != nil {
-		return "", fmt.Errorf("reading redis.url_file: %w", err)
-	}
-	url := strings.TrimSpace(string(data))
-	if url == "" {
-		return "", fmt.Errorf("reading redis.url_file: %s is empty", s.Redis.URLFile)
-	}
-	return Secret(url), nil
 }

@@ -20,7 +20,7 @@ type Settings struct {
 	Listeners []Listener `yaml:"listeners"`
 	// Admin is the listener for health, metrics and configuration.
 	Admin Admin `yaml:"admin"`
-	// Redis holds the counters that replicas share; without a URL limits are kept in memory.
+	// Redis holds the counters that replicas share; without a URL or addresses limits are kept in memory.
 	Redis Redis `yaml:"redis"`
 	// RateLimit says what the protocol ratelimit adds to its answers.
 	RateLimit RateLimit `yaml:"rate_limit"`
@@ -111,10 +111,28 @@ type Admin struct {
 
 // Redis is the store of the counters.
 type Redis struct {
+	// Mode is single (one server, at url), sentinel (sentinels at addresses name the master) or cluster (nodes of a Redis Cluster at addresses name the others).
+	Mode string `yaml:"mode"`
 	// URL is redis://… or rediss://…. It is never shown, as it may hold a password.
 	URL Secret `yaml:"url"`
 	// URLFile is a file that holds the URL, instead of it.
 	URLFile string `yaml:"url_file"`
+	// Addresses are host:port of sentinels, or of some nodes of a cluster.
+	Addresses []string `yaml:"addresses"`
+	// Master is the name that sentinels have for the master.
+	Master string `yaml:"master"`
+	// User is the ACL user who logs in at the servers, instead of that of the URL.
+	User string `yaml:"user"`
+	// PasswordFile is a file that holds the password for the servers, instead of that of the URL.
+	PasswordFile string `yaml:"password_file"`
+	// SentinelUser is the ACL user who logs in at the sentinels.
+	SentinelUser string `yaml:"sentinel_user"`
+	// SentinelPasswordFile is a file that holds the password for the sentinels.
+	SentinelPasswordFile string `yaml:"sentinel_password_file"`
+	// TLS is wanted from all addresses; a URL says it by its scheme, rediss.
+	TLS bool `yaml:"tls"`
+	// ServerName is the name in Redis' certificates, where it is not the host of each address.
+	ServerName string `yaml:"server_name"`
 	// CA is a PEM file of authorities that sign Redis' certificate.
 	CA string `yaml:"ca"`
 	// Certificate is a PEM file with this client's certificate.
@@ -194,7 +212,7 @@ func (s Secret) Reveal() string { return string(s) }
 func Defaults() Settings {
 	return Settings{
 		Admin:     Admin{Address: "127.0.0.1:9192"},
-		Redis:     Redis{Timeout: format.Duration(20 * time.Millisecond), Replicas: 1},
+		Redis:     Redis{Mode: "single", Timeout: format.Duration(20 * time.Millisecond), Replicas: 1},
 		RateLimit: RateLimit{LimitHeader: "RateLimit-Limit", RemainingHeader: "RateLimit-Remaining", ResetHeader: "RateLimit-Reset"},
 		Audit:     Audit{Sink: "stdout", Queue: 8192, OnFull: "drop_allows"},
 		Metrics:   Metrics{MaxRoutes: 200},

@@ -101,6 +101,23 @@ func TestRefusals(t *testing.T) {
 		{"replicas", valid + "redis: {replicas: 0}\n", []string{"from 1 to 10000"}},
 		{"two URLs", valid + "redis: {url: redis://a, url_file: b}\n", []string{"exclude each other"}},
 		{"half a certificate", valid + "redis: {certificate: a}\n", []string{"go together"}},
+		{"a mode of Redis", valid + "redis: {mode: ring}\n", []string{"durward.yaml:2:15", "single, sentinel, cluster"}},
+		{"addresses of one server", valid + "redis: {addresses: [\"a:1\"]}\n", []string{"durward.yaml:2:9", "sentinel or cluster"}},
+		{"a master of one server", valid + "redis: {url: redis://a, master: m}\n", []string{"wants mode sentinel"}},
+		{"a sentinel's login without one", valid + "redis: {url: redis://a, sentinel_password_file: f}\n", []string{"wants mode sentinel"}},
+		{"tls beside a URL", valid + "redis: {url: redis://a, tls: true}\n", []string{"rediss"}},
+		{"a password for nobody", valid + "redis: {password_file: f}\n", []string{"url or url_file is missing"}},
+		{"a user without a password", valid + "redis: {url: redis://a, user: u}\n", []string{"needs a password: password_file"}},
+		{"a sentinel's user without a password", valid + "redis: {mode: sentinel, master: m, addresses: [\"a:1\"], sentinel_user: u}\n", []string{"needs a password: sentinel_password_file"}},
+		{"a cluster with a URL", valid + "redis: {mode: cluster, addresses: [\"a:1\"], url: redis://a}\n", []string{"mode cluster has addresses"}},
+		{"a cluster without addresses", valid + "redis: {mode: cluster}\n", []string{"needs addresses"}},
+		{"a cluster with a master", valid + "redis: {mode: cluster, addresses: [\"a:1\"], master: m}\n", []string{"wants mode sentinel"}},
+		{"a cluster with a sentinel's login", valid + "redis: {mode: cluster, addresses: [\"a:1\"], sentinel_password_file: f}\n", []string{"wants mode sentinel"}},
+		{"sentinels without a master", valid + "redis: {mode: sentinel, addresses: [\"a:1\"]}\n", []string{"needs master"}},
+		{"an address with a login", valid + "redis: {mode: cluster, addresses: [\"u:p@a:1\"]}\n", []string{"durward.yaml:2:36", "must be host:port"}},
+		{"an address without a port", valid + "redis: {mode: cluster, addresses: [a]}\n", []string{"must be host:port"}},
+		{"an address twice", valid + "redis: {mode: cluster, addresses: [\"a:1\", \"a:1\"]}\n", []string{"twice"}},
+		{"an authority without TLS", valid + "redis: {mode: cluster, addresses: [\"a:1\"], ca: f}\n", []string{"want tls: true"}},
 		{"routes", valid + "metrics: {max_routes: 0}\n", []string{"from 1 to 10000"}},
 		{"a level", valid + "log: {level: loud}\n", []string{"debug, info, warn, error"}},
 		{"a protocol", valid + "listeners: [{address: 127.0.0.1:1, protocols: [http]}]\n", []string{"durward.yaml:2:48", "ext_authz, native"}},
@@ -207,28 +224,31 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-func TestRedisURL(t *testing.T) {
+func TestRedisSecrets(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"url": "redis://:hunter2@127.0.0.1:1\n", "empty": " \n"} {
+	for name, text := range map[string]string{"url": "redis://:hunter2@127.0.0.1:1\n", "empty": " \n", "password": "hunter3\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	file := func(name string) string { return filepath.Join(dir, name) }
 	for _, tt := range []struct {
 		redis Redis
-		want  string
-		fails bool
+		want  Secrets
+		fails string
 	}{
-		{Redis{}, "", false},
-		{Redis{URL: "redis://a:1"}, "redis://a:1", false},
-		{Redis{URLFile: filepath.Join(dir, "url")}, "redis://:hunter2@127.0.0.1:1", false},
-		{Redis{URLFile: filepath.Join(dir, "empty")}, "", true},
-		{Redis{URLFile: filepath.Join(dir, "none")}, "", true},
+		{Redis{}, Secrets{}, ""},
+		{Redis{URL: "redis://a:1"}, Secrets{URL: "redis://a:1"}, ""},
+		{Redis{URLFile: file("url")}, Secrets{URL: "redis://:hunter2@127.0.0.1:1"}, ""},
+		{Redis{PasswordFile: file("password"), SentinelPasswordFile: file("password")}, Secrets{Password: "hunter3", SentinelPassword: "hunter3"}, ""},
+		{Redis{URLFile: file("empty")}, Secrets{}, "redis.url_file: "},
+		{Redis{URLFile: file("none")}, Secrets{}, "redis.url_file: "},
+		{Redis{PasswordFile: file("none")}, Secrets{}, "redis.password_file: "},
+		{Redis{SentinelPasswordFile: file("empty")}, Secrets{}, "redis.sentinel_password_file: "},
 	} {
-		s := Settings{Redis: tt.redis}
-		got, err := s.RedisURL()
-		if got.Reveal() != tt.want || (err != nil) != tt.fails {
-			t.Errorf("%+v: %q, %v", tt.redis, got.Reveal(), err)
+		got, err := tt.redis.Secrets()
+		if got != tt.want || (err != nil) != (tt.fails != "") || err != nil && !strings.Contains(err.Error(), tt.fails) {
+			t.Errorf("%+v: %+v, %v", tt.redis, got, err)
 		}
 	}
 }
@@ -267,7 +287,21 @@ listeners:
     callers: [{name: edge, sans: [gw.example.com], token_file: t, asserts: [service, dry_run]}]
   - {address: "unix:/run/durward.sock", insecure: true}
 admin: {address: "off"}
-redis: {url_file: /run/secrets/redis, ca: a, certificate: c, key: k, timeout: 15ms, replicas: 3}
+redis:
+  mode: sentinel
+  addresses: ["a:26379", "b:26379"]
+  master: limits
+  user: durward
+  password_file: p
+  sentinel_user: durward
+  sentinel_password_file: sp
+  tls: true
+  server_name: redis.example.com
+  ca: a
+  certificate: c
+  key: k
+  timeout: 15ms
+  replicas: 3
 audit: {sink: file, path: records.jsonl, queue: 100, on_full: wait}
 metrics: {routes: true, max_routes: 7}
 log: {level: debug}

@@ -1,0 +1,138 @@
+package redis
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/durward-pdp/durward/internal/redistest"
+	"github.com/durward-pdp/durward/ratelimiter"
+)
+
+// charged makes a charge and returns it as a refund wants it.
+func charged(t *testing.T, s *Store, c ratelimiter.Charge) (question, bool) {
+	t.Helper()
+	q := question{op: take, charges: []ratelimiter.Charge{c}, start: time.Now(), found: make([]ratelimiter.Reading, 1)}
+	d, err := s.ask(context.Background(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.op = refund
+	return q, d.Allowed && d.Limits[0].Charged
+}
+
+// TestRefund: a charge that is given back while others charge and time passes leaves the counter as if it had never been made,
+// and never with more room. GCRA may keep what flowed off since: a bucket that was full meanwhile lost that time anyway.
+func TestRefund(t *testing.T) {
+	now := time.UnixMicro(1_790_000_000_000_000)
+	server := redistest.Start(t)
+	s := newStore(t, server, func(o *Options) { o.ScriptTime = func() time.Time { return now } })
+	rng := rand.New(rand.NewPCG(23, 29))
+	for name, d := range map[string]ratelimiter.Definition{
+		"gcra":           {Count: 7, Window: time.Second, Burst: 5},
+		"fixed window":   {Count: 7, Window: time.Second, Algorithm: ratelimiter.FixedWindow},
+		"sliding window": {Count: 7, Window: time.Second, Algorithm: ratelimiter.SlidingWindow},
+		"sliding log":    {Count: 7, Window: time.Second, Algorithm: ratelimiter.SlidingLog},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d.Name = name
+			refunded, differs := 0, 0
+			for range 1500 {
+				with, without := charge(t, d, "with", 1+rng.Int64N(2)), charge(t, d, "without", 1)
+				q, ok := charged(t, s, with)
+				if !ok {
+					now = now.Add(time.Second)
+					server.Do("FLUSHDB")
+					continue
+				}
+				refunded++
+				others := rng.IntN(3)
+				for range others { // with as much room as there is with the charge, they pass in both counters
+					now = now.Add(time.Duration(rng.IntN(200_000)) * time.Microsecond)
+					if _, ok := charged(t, s, charge(t, d, "with", 1)); ok {
+						if _, ok := charged(t, s, without); !ok {
+							t.Fatal("no room where less was charged")
+						}
+					}
+				}
+				now = now.Add(time.Duration(rng.IntN([]int{1, 1000, 300_000}[rng.IntN(3)])) * time.Microsecond)
+				if _, err := s.ask(context.Background(), q); err != nil {
+					t.Fatal(err)
+				}
+				after, never := left(t, s, []ratelimiter.Charge{with}), left(t, s, []ratelimiter.Charge{without})
+				if after > never || after < never-with.Cost {
+					t.Fatalf("%d left after a refund of %d, %d without the charge", after, with.Cost, never)
+				}
+				if after != never {
+					differs++
+				}
+				if others == 0 && after != never {
+					t.Fatalf("%d left after a refund, %d without the charge", after, never)
+				}
+				now = now.Add(time.Duration(rng.IntN(400_000)) * time.Microsecond)
+				if differs > 0 { // begin anew with counters that are the same
+					server.Do("FLUSHDB")
+					if name != "gcra" {
+						t.Fatal("only GCRA may keep something")
+					}
+				}
+			}
+			if refunded < 500 {
+				t.Errorf("%d refunds: the sequence tries too little", refunded)
+			}
+			t.Logf("%d refunds, %d kept a unit", refunded, differs)
+		})
+	}
+}
+
+// TestRefundLeavesNoKey: a counter that nothing is left in is gone, as it was before.
+func TestRefundLeavesNoKey(t *testing.T) {
+	server := redistest.Start(t)
+	s := newStore(t, server, nil)
+	for a := ratelimiter.GCRA; a <= ratelimiter.SlidingLog; a++ {
+		if a == ratelimiter.Quota {
+			continue
+		}
+		q, ok := charged(t, s, charge(t, ratelimiter.Definition{Name: a.String(), Count: 5, Window: time.Hour, Algorithm: a}, "k", 2))
+		if !ok || server.Do("DBSIZE") != "1" {
+			t.Fatalf("%v: not charged: %s keys", a, server.Do("DBSIZE"))
+		}
+		if _, err := s.ask(context.Background(), q); err != nil {
+			t.Fatal(err)
+		}
+		if n := server.Do("DBSIZE"); n != "0" {
+			t.Errorf("%v: %s keys after a refund", a, n)
+		}
+	}
+}
+
+// TestSlots compares with the slots that Redis' specification and a server name.
+func TestSlots(t *testing.T) {
+	c := redistest.StartCluster(t, 1, nil)
+	if got := slotOf("123456789"); got != 0x31c3 {
+		t.Errorf("the specification's key lies in %d", got)
+	}
+	for _, key := range []string{"", "a", "{a}b", "a{b}c", "{}a", "{a", "a}b{", "{{a}}", "x{a}{b}", "rl:{acme}:6:orders", "\x00\xff{\xfe}"} {
+		if got, want := slotOf(key), c.SlotOf(key); got != want {
+			t.Errorf("%q lies in %d, want %d", key, got, want)
+		}
+	}
+}
+
+func TestRedirections(t *testing.T) {
+	for _, tt := range []struct{ addr, from, want string }{
+		{"10.0.0.1:7001", "10.0.0.9:7000", "10.0.0.1:7001"},
+		{":7001", "10.0.0.9:7000", "10.0.0.9:7001"},
+		{"?:7001", "10.0.0.9:7000", "10.0.0.9:7001"},
+		{"2001:db8::1:7001", "10.0.0.9:7000", "[2001:db8::1]:7001"},
+		{"[2001:db8::1]:7001", "10.0.0.9:7000", "[2001:db8::1]:7001"},
+		{"node.example.com:7001", "[::1]:7000", "node.example.com:7001"},
+		{":7001", "[::1]:7000", "[::1]:7001"},
+		{"none", "[::1]:7000", "none"},
+	} {
+		if got := besides(tt.addr, tt.from); got != tt.want {
+			t.Errorf("%s, named by %s: %s, want %s", tt.addr, tt.from, got, tt.want)
+		}
+	}
+}

@@ -236,6 +236,33 @@ func remaining(t *testing.T, s *redis.Store, c ratelimiter.Charge) int64 {
 	return must(t)(s.Peek(context.Background(), []ratelimiter.Charge{c})).Limits[0].Remaining
 }
 
+// TestRefusalChargesNothingBehindIt: what comes after the slot that refuses is only looked at, and so needs no refund.
+func TestRefusalChargesNothingBehindIt(t *testing.T) {
+	var mu sync.Mutex
+	operations := map[string]int{}
+	c := redistest.StartCluster(t, 3, nil)
+	s := newCluster(t, c, func(o *redis.Options) {
+		o.OnCall = func(c redis.Call) {
+			mu.Lock()
+			defer mu.Unlock()
+			operations[c.Operation]++
+		}
+	})
+	for i := range scopes {
+		charges := inThree(t, t.Name()+strconv.Itoa(i))
+		charges[i].Cost = 101 // which never passes
+		if d := must(t)(s.Take(context.Background(), charges)); d.Allowed {
+			t.Errorf("slot %d did not refuse: %+v", i, d)
+		}
+		mu.Lock()
+		if diff := cmp.Diff(map[string]int{"take": 3, "refund": i}, operations); i > 0 && diff != "" || operations["refund"] != i {
+			t.Errorf("slot %d refuses: %s", i, diff)
+		}
+		clear(operations)
+		mu.Unlock()
+	}
+}
+
 // TestDeadNodeCostsItsSlotsAlone: the breaker of one node is not that of the others; what was taken elsewhere for a decision
 // that a dead node had no part in is given back.
 func TestDeadNodeCostsItsSlotsAlone(t *testing.T) {

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -83,6 +84,41 @@ func TestRefund(t *testing.T) {
 			}
 			t.Logf("%d refunds, %d kept a unit", refunded, differs)
 		})
+	}
+}
+
+// TestNotRun: only what surely charged nothing is given back elsewhere.
+func TestNotRun(t *testing.T) {
+	server := redistest.Start(t)
+	fails := func(change func(s *Store)) error {
+		server.Restart()
+		s := newStore(t, server, func(o *Options) { o.Timeout = 100 * time.Millisecond })
+		left(t, s, daily(t, "k"))
+		change(s)
+		_, err := s.Take(context.Background(), daily(t, "k"))
+		if err == nil {
+			t.Fatal("no error")
+		}
+		return err
+	}
+	for _, tt := range []struct {
+		name   string
+		err    error
+		notRun bool
+	}{
+		{"a replica", fails(func(*Store) { server.Do("REPLICAOF", "127.0.0.1", "1") }), true},
+		{"closed", fails(func(s *Store) { _ = s.Close() }), true},
+		{"hung", fails(func(*Store) { server.Stop() }), false},
+		{"nobody listens", fails(func(s *Store) {
+			server.Kill()
+			_, _ = s.Take(context.Background(), daily(t, "k")) // meets the connection's end
+		}), true},
+		{"no server known", errNoServer, true},
+		{"a wrong answer", errors.New("the script answered 3 numbers"), false},
+	} {
+		if got := notRun(tt.err); got != tt.notRun {
+			t.Errorf("%s: %v: not run: %v", tt.name, tt.err, got)
+		}
 	}
 }
 

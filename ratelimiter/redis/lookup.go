@@ -15,7 +15,7 @@ import (
 // lookCluster asks a node of the cluster, one that answers if possible, which masters serve which slots.
 func (s *Store) lookCluster(ctx context.Context) (layout, error) {
 	nodes := s.directory.all()
-	rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
+	rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] }) //nolint:gosec // who is asked first is no secret
 	slices.SortStableFunc(nodes, func(a, b *node) int { return int(a.breaker.look().State) - int(b.breaker.look().State) })
 	var errs []error
 	for _, n := range nodes {
@@ -44,7 +44,7 @@ func (s *Store) slotsAtSeed(ctx context.Context, addr string) (layout, error) {
 func slotsAt(ctx context.Context, client *goredis.Client, addr string) (layout, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	slots, err := client.ClusterSlots(ctx).Result()
+	slots, err := client.ClusterSlots(ctx).Result() //nolint:staticcheck // Redis 6.2 has nothing else
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", addr, err)
 	}

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,6 +115,40 @@ func TestReadOnlyMaster(t *testing.T) {
 	}
 	if got := remaining(t, s, charges[0]); got != 98 {
 		t.Errorf("%d left of 100 after two answers", got)
+	}
+}
+
+// TestStaleSentinel: one that names a server which is no master is passed over.
+func TestStaleSentinel(t *testing.T) {
+	servers := redistest.StartSentinel(t, nil, nil)
+	_, port, err := net.SplitHostPort(servers.Replica.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stale.Close() }()
+	var asked atomic.Int64
+	go func() {
+		for {
+			conn, err := stale.Accept()
+			if err != nil {
+				return
+			}
+			buf := make([]byte, 1<<10)
+			_, _ = conn.Read(buf) // HELLO, which old sentinels do not know
+			_, _ = conn.Write([]byte("-ERR unknown command\r\n"))
+			_, _ = conn.Read(buf)
+			_, _ = conn.Write([]byte("*2\r\n$9\r\n127.0.0.1\r\n$" + strconv.Itoa(len(port)) + "\r\n" + port + "\r\n"))
+			asked.Add(1)
+		}
+	}()
+	s := newSentinel(t, servers, func(o *redis.Options) { o.Addresses = []string{stale.Addr().String(), servers.Addr()} })
+	charges := []ratelimiter.Charge{charge(limit(t, ratelimiter.Definition{Count: 5, Window: time.Hour}), "k", 1)}
+	if d := must(t)(s.Take(context.Background(), charges)); !d.Allowed || asked.Load() == 0 || s.Health().Server != servers.Master.Addr() {
+		t.Errorf("%+v by %s; the stale one was asked %d times", d, s.Health().Server, asked.Load())
 	}
 }
 

@@ -172,3 +172,44 @@ func TestRedirections(t *testing.T) {
 		}
 	}
 }
+
+// TestRefundBesideLeases: units that others took in advance have their places behind a charge of GCRA, which therefore stays
+// where anybody has charged since; and a decision in several slots takes nothing in advance.
+func TestRefundBesideLeases(t *testing.T) {
+	c := redistest.StartCluster(t, 1, nil)
+	s := newStore(t, c.Nodes[0], func(o *Options) { o.URL, o.Mode, o.Addresses = "", Cluster, c.Addrs() })
+	ctx := context.Background()
+	d := ratelimiter.Definition{Name: "leased", Count: 100, Window: ratelimiter.MaxWindow, Lease: 10}
+	full := left(t, s, []ratelimiter.Charge{charge(t, d, "k", 1)})
+	other := charge(t, ratelimiter.Definition{Name: "other", Count: 5, Window: time.Hour}, "k", 6) // which never passes
+	other.Key = ratelimiter.NewKeySpace("globex", "", "other").Key()
+	spread := func(cost int64) ratelimiter.Decision {
+		leased := charge(t, d, "k", 1)
+		leased.Lease, other.Cost = ratelimiter.Lease{Units: 10, Share: 4}, cost
+		got, err := s.Take(ctx, []ratelimiter.Charge{leased, other})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := spread(6); got.Allowed || left(t, s, []ratelimiter.Charge{charge(t, d, "k", 1)}) != full {
+		t.Errorf("a charge that nobody charged behind stays: %+v", got)
+	}
+	if got := spread(1); !got.Allowed || got.Limits[0].Ahead != 0 || left(t, s, []ratelimiter.Charge{charge(t, d, "k", 1)}) != full-1 {
+		t.Errorf("units in advance in several slots: %+v", got)
+	}
+	slot, _ := s.slot([]ratelimiter.Charge{charge(t, d, "k", 1)})
+	q := question{op: take, slot: slot, charges: []ratelimiter.Charge{charge(t, d, "k", 1)}, start: time.Now(), found: make([]ratelimiter.Reading, 1)}
+	p := whole(q)
+	p.start = q.start
+	if s.put(ctx, take, p); p.err != nil {
+		t.Fatal(p.err)
+	}
+	if _, err := s.Take(ctx, []ratelimiter.Charge{charge(t, d, "k", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	s.giveBack(ctx, []*part{p}, func(*ratelimiter.Status) bool { return true })
+	if got := left(t, s, []ratelimiter.Charge{charge(t, d, "k", 1)}); got != full-3 {
+		t.Errorf("%d left of %d after three charges: one that others charged behind was given back", got, full)
+	}
+}

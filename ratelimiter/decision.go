@@ -31,7 +31,7 @@ type Charge struct {
 	// Lease asks Take for units in advance, which are charged where the cost is charged for an allowed decision.
 	Lease Lease
 
-	// Seed is the instant, in microseconds, as of which a counter that a local store does not hold has room for one unit.
+	// Seed is the instant, in microseconds, as of which a counter that a local store does not hold has room for a cost of one.
 	// Zero is a counter that nothing was charged to; a shared store ignores it.
 	Seed int64
 }
@@ -41,6 +41,9 @@ type Lease struct {
 	Units int64 // at most, up to MaxLease
 	Share int64 // at most one part in Share, 4 or more, of what the cost leaves
 }
+
+// Units returns what the charge takes from its counter.
+func (c *Charge) Units() int64 { return c.Cost * c.Limit.Weight() }
 
 // Store keeps counters. All three methods treat their charges as one indivisible step, answer one Status for each
 // charge in order, and fail as a whole; after an error what was charged is unknown.
@@ -104,7 +107,7 @@ type Reading struct {
 	Now     int64           // microseconds
 	TAT     gcra.Instant    // of GCRA
 	Window  window.Counter  // of FixedWindow, SlidingWindow and Quota
-	Log     slidinglog.View // of SlidingLog, for the cost of the charge
+	Log     slidinglog.View // of SlidingLog, for the units of the charge
 	Room    bool
 	Charged bool
 	Ahead   int64 // units of the lease that were charged
@@ -113,30 +116,31 @@ type Reading struct {
 // Status explains a store's reading.
 func (c *Charge) Status(r *Reading) Status {
 	s := Status{Limit: c.Limit, Key: c.Key, Cost: c.Cost, Room: r.Room, Charged: r.Charged, Ahead: r.Ahead}
+	weight, units := c.Limit.Weight(), c.Units()
 	switch c.Limit.def.Algorithm {
 	case GCRA:
 		rate := c.Limit.rate
-		s.Remaining = rate.Remaining(r.TAT, r.Now)
+		s.Remaining = rate.Remaining(r.TAT, r.Now) / weight
 		s.Full = rate.Full(r.TAT, r.Now)
-		s.More, _ = rate.Wait(r.TAT, r.Now, s.Remaining+1) // none when full: nothing more can come
+		s.More, _ = rate.Wait(r.TAT, r.Now, (s.Remaining+1)*weight) // none when full: nothing more can come
 		if c.Cost > s.Remaining {
-			s.Retry, s.Never = orNever(rate.Wait(r.TAT, r.Now, c.Cost))
+			s.Retry, s.Never = orNever(rate.Wait(r.TAT, r.Now, units))
 		}
 	case FixedWindow, SlidingWindow, Quota:
 		rate := c.Limit.window
-		s.Remaining = rate.Remaining(r.Window, r.Now)
+		s.Remaining = rate.Remaining(r.Window, r.Now) / weight
 		s.Full = rate.Full(r.Window, r.Now)
-		s.More, _ = rate.Wait(r.Window, r.Now, s.Remaining+1)
+		s.More, _ = rate.Wait(r.Window, r.Now, (s.Remaining+1)*weight)
 		if c.Cost > s.Remaining {
-			s.Retry, s.Never = orNever(rate.Wait(r.Window, r.Now, c.Cost))
+			s.Retry, s.Never = orNever(rate.Wait(r.Window, r.Now, units))
 		}
 	case SlidingLog:
 		rate := c.Limit.log
-		s.Remaining = rate.Remaining(r.Log)
+		s.Remaining = rate.Remaining(r.Log) / weight
 		s.Full = rate.Full(r.Log, r.Now)
 		s.More = rate.More(r.Log, r.Now)
 		if c.Cost > s.Remaining {
-			s.Retry, s.Never = orNever(rate.Wait(r.Log, r.Now, c.Cost))
+			s.Retry, s.Never = orNever(rate.Wait(r.Log, r.Now, units))
 		}
 	}
 	return s

@@ -55,7 +55,7 @@ func (l *Limiter) askRest(ctx context.Context, charges []Charge, draws []draw, d
 		c := charges[i]
 		c.Cost -= draws[i].units
 		if draws[i].ask {
-			c.Lease = Lease{Units: c.Limit.def.Lease, Share: int64(max(l.replicas, leaseOfBurst))}
+			c.Lease = Lease{Units: c.Limit.def.Lease, Share: int64(max(l.Replicas(), leaseOfBurst))}
 		}
 		rest = append(rest, c)
 	}

@@ -90,6 +90,8 @@ type Limit struct {
 	rate   gcra.Rate
 	window window.Rate
 	log    slidinglog.Rate
+
+	weight int64 // of each unit in a counter; 0 means 1
 }
 
 // NewLimit checks and compiles a definition.
@@ -159,26 +161,17 @@ func (l *Limit) Window() window.Rate { return l.window }
 // Log returns the arithmetic of SlidingLog.
 func (l *Limit) Log() slidinglog.Rate { return l.log }
 
-// share is the part of the limit that one of several replicas may give out alone. GCRA: the same count in a window that is
-// longer by their number, which divides the rate exactly, and a burst of at least one unit. Others: their part of the
-// count, at least one, in the same windows.
+// Weight returns what one unit of a cost weighs in a counter: 1, and more in the share of one of several replicas.
+func (l *Limit) Weight() int64 { return max(l.weight, 1) }
+
+// share is the part of the limit that one of several replicas may give out alone: each unit weighs as much as one from
+// each of them would, and at most all that passes at once, so that one passes. Another number of replicas changes what
+// comes, and never what a counter holds already: a counter that is empty stays so when the number falls.
 func (l *Limit) share(replicas int) *Limit {
 	if replicas <= 1 {
 		return l
 	}
-	d := l.def
-	d.Burst = max(1, d.Burst/int64(replicas))
-	if d.Algorithm != GCRA {
-		d.Count = d.Burst
-	} else {
-		d.Window = gcra.MaxWindow
-		if int64(replicas) < int64(gcra.MaxWindow/l.def.Window) {
-			d.Window = l.def.Window * time.Duration(replicas)
-		}
-	}
-	part, err := compile(d)
-	if err != nil { // cannot happen for a compiled limit; the zero rates admit nothing
-		return &Limit{def: d}
-	}
-	return part
+	part := *l
+	part.weight = min(int64(replicas), l.def.Burst)
+	return &part
 }

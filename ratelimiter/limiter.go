@@ -15,7 +15,7 @@ type Options struct {
 	Local Store
 	// Now is the clock; it is mandatory and should be Local's.
 	Now func() time.Time
-	// Replicas divides local shares; 0 means 1.
+	// Replicas is how many replicas divide the limits among them in local shares, at least; 0 means 1. See SetReplicas.
 	Replicas int
 	// DenyCache bounds the counters that are remembered as exhausted; 0 means 65,536.
 	DenyCache int
@@ -37,7 +37,8 @@ type Limiter struct {
 	local      Store
 	now        func() time.Time
 	base       time.Time
-	replicas   int
+	configured int          // replicas, at least
+	replicas   atomic.Int64 // that divide local shares
 	exhausted  *exhausted
 	leases     *leases // nil where none are taken
 	settler    *settler
@@ -56,7 +57,8 @@ func New(o Options) (*Limiter, error) {
 		return nil, errors.New("limiter: negative number of replicas, entries or calls")
 	}
 	l := &Limiter{shared: o.Shared, local: o.Local, now: o.Now, base: o.Now(), onDegraded: o.OnDegraded}
-	l.replicas = max(o.Replicas, 1)
+	l.configured = max(o.Replicas, 1)
+	l.SetReplicas(0)
 	l.exhausted = newExhausted(orDefault(o.DenyCache, 1<<16))
 	if o.Shared != nil && !o.NoLeases {
 		l.leases = newLeases(orDefault(o.Leases, 1<<16))
@@ -64,6 +66,13 @@ func New(o Options) (*Limiter, error) {
 	l.settler = newSettler(orDefault(o.Queue, 1<<12), l.settle)
 	return l, nil
 }
+
+// SetReplicas tells how many replicas live. Local shares divide by that number, or by Options.Replicas where that is more,
+// and it holds until the next call: the last number that is known is the best one while the shared store is away.
+func (l *Limiter) SetReplicas(live int) { l.replicas.Store(int64(max(live, l.configured))) }
+
+// Replicas returns the number that local shares divide by.
+func (l *Limiter) Replicas() int { return int(l.replicas.Load()) }
 
 func orDefault(n, def int) int {
 	if n == 0 {

@@ -164,9 +164,9 @@ func (r Rate) Full(tat Instant, now int64) time.Duration {
 	return r.ceil(r.sub(r.Bound(tat, now), Instant{Micros: now}))
 }
 
-// Seeded returns a TAT that has room for one unit as of since, and fills from there.
-func (r Rate) Seeded(since int64) Instant {
-	return Instant{Micros: since + r.span.Micros - r.Step(1).Micros - 1}
+// Seeded returns a TAT that has room for so many units, at most the burst, as of since, and fills from there.
+func (r Rate) Seeded(since, units int64) Instant {
+	return Instant{Micros: since + r.span.Micros - r.Step(units).Micros - 1}
 }
 
 // Shift returns the instant moved by d, which is rounded down to a microsecond.

@@ -28,12 +28,12 @@ func (s *Store) lookBucket(c *ratelimiter.Charge, w *pending, now int64, op oper
 	v, found := s.shards[w.shard].get(c.Key)
 	tat := v.instant()
 	if !found && c.Seed != 0 {
-		tat = rate.Seeded(c.Seed)
+		tat = rate.Seeded(c.Seed, c.Limit.Weight())
 	}
 	tat = rate.Bound(tat, now)
-	next, room := rate.Take(tat, now, c.Cost)
+	next, room := rate.Take(tat, now, c.Units())
 	if op == settle && !room {
-		next = rate.Charge(tat, now, c.Cost)
+		next = rate.Charge(tat, now, c.Units())
 	}
 	w.found, w.next, w.room = ofInstant(tat), ofInstant(next), room
 }
@@ -44,12 +44,12 @@ func (s *Store) lookWindow(c *ratelimiter.Charge, w *pending, now int64, op oper
 	v, found := s.shards[w.shard].get(c.Key)
 	counter := v.counter()
 	if !found && c.Seed != 0 {
-		counter = rate.Seeded(c.Seed)
+		counter = rate.Seeded(c.Seed, c.Limit.Weight())
 	}
 	counter = rate.Bound(counter, now)
-	next, room := rate.Take(counter, now, c.Cost)
+	next, room := rate.Take(counter, now, c.Units())
 	if op == settle && !room {
-		next = rate.Charge(counter, now, c.Cost)
+		next = rate.Charge(counter, now, c.Units())
 	}
 	w.found, w.next, w.room = ofCounter(counter), ofCounter(next), room
 }
@@ -73,7 +73,7 @@ func (w *pending) lease(c *ratelimiter.Charge, now int64) (ahead int64) {
 func (s *Store) log(c *ratelimiter.Charge, shard int) *slidinglog.Log {
 	log := s.shards[shard].log(c.Key)
 	if log == nil && c.Seed != 0 {
-		log = c.Limit.Log().Seeded(c.Seed)
+		log = c.Limit.Log().Seeded(c.Seed, c.Limit.Weight())
 	}
 	return log
 }
@@ -81,7 +81,7 @@ func (s *Store) log(c *ratelimiter.Charge, shard int) *slidinglog.Log {
 // lookLog only looks: a log is charged in its place.
 func (s *Store) lookLog(c *ratelimiter.Charge, w *pending, now int64) {
 	rate := c.Limit.Log()
-	w.room = rate.Room(rate.View(s.log(c, w.shard), now, c.Cost), c.Cost)
+	w.room = rate.Room(rate.View(s.log(c, w.shard), now, c.Units()), c.Units())
 }
 
 // finishLog charges a log, if it is to be charged, and explains it.
@@ -91,8 +91,12 @@ func (s *Store) finishLog(c *ratelimiter.Charge, w *pending, now int64, charged 
 		if log == nil {
 			log = &slidinglog.Log{}
 		}
-		rate.Charge(log, now, c.Cost) // all of it where it had room
+		rate.Charge(log, now, c.Units()) // all of it where it had room
 		s.shards[w.shard].putLog(c.Key, log, log.Last()+rate.Window(), now)
 	}
-	return c.Status(&ratelimiter.Reading{Now: now, Log: rate.View(log, now, c.Cost), Room: w.room, Charged: charged})
+	view := rate.View(log, now, c.Units())
+	if weight := c.Limit.Weight(); weight > 1 { // one more takes several units
+		view.More = rate.View(log, now, (rate.Remaining(view)/weight+1)*weight).Enough
+	}
+	return c.Status(&ratelimiter.Reading{Now: now, Log: view, Room: w.room, Charged: charged})
 }

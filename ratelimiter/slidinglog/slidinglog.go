@@ -186,11 +186,11 @@ func (r Rate) gone(at, now int64) time.Duration {
 	return time.Duration(max(at+r.window-clamp(now, 0, maxNow), 0)) * time.Microsecond
 }
 
-// Seeded returns a log that has room for one unit as of since: the others are taken for used then.
-func (r Rate) Seeded(since int64) *Log {
+// Seeded returns a log that has room for so many units as of since: the others are taken for used then.
+func (r Rate) Seeded(since, units int64) *Log {
 	l := &Log{}
-	if r.count > 1 {
-		l.add(clamp(since, 1, maxNow), int(r.count-1), int(r.count))
+	if used := r.count - units; used > 0 {
+		l.add(clamp(since, 1, maxNow), int(used), int(r.count))
 	}
 	return l
 }

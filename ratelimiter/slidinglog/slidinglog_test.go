@@ -159,7 +159,7 @@ func TestOddLogs(t *testing.T) {
 func TestSeeded(t *testing.T) {
 	for _, n := range []int64{1, 2, 1000} {
 		r := must(t, n, time.Minute)
-		l := r.Seeded(epoch)
+		l := r.Seeded(epoch, 1)
 		if !r.Take(l, epoch, 1) || r.Take(l, epoch, 1) || !r.Take(l, epoch+60_000_000, n) {
 			t.Errorf("%d: not one unit, and then all", n)
 		}

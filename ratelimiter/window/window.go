@@ -173,10 +173,10 @@ func (r Rate) Full(c Counter, now int64) time.Duration {
 	return 0
 }
 
-// Seeded returns a counter that has room for one unit in the window of since, and counts from there.
-func (r Rate) Seeded(since int64) Counter {
+// Seeded returns a counter that has room for so many units in the window of since, and counts from there.
+func (r Rate) Seeded(since, units int64) Counter {
 	c := r.Bound(Counter{}, since)
-	c.Used = max(r.count-1, 0)
+	c.Used = max(r.count-units, 0)
 	return c
 }
 

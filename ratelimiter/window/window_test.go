@@ -307,7 +307,7 @@ func TestForeignCounters(t *testing.T) {
 
 func TestSeeded(t *testing.T) {
 	for _, r := range []window.Rate{must(t)(window.NewFixed(5, time.Minute)), must(t)(window.NewSliding(5, time.Minute)), must(t)(window.NewQuota(5, window.Day)), must(t)(window.NewFixed(1, time.Minute))} {
-		if got := r.Remaining(r.Seeded(epoch), epoch); got != 1 {
+		if got := r.Remaining(r.Seeded(epoch, 1), epoch); got != 1 {
 			t.Errorf("%+v: %d left", r, got)
 		}
 	}

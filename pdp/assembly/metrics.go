@@ -52,6 +52,7 @@ type metrics struct {
 	redisTime   *prometheus.HistogramVec
 	redisErrors prometheus.Counter
 	redisOpen   prometheus.Gauge
+	replicas    prometheus.Gauge
 	handshakes  prometheus.Counter
 }
 
@@ -104,6 +105,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 			Help: "Calls to Redis that failed."}),
 		redisOpen: prometheus.NewGauge(prometheus.GaugeOpts{Name: "durward_redis_circuit_open",
 			Help: "Servers of Redis that are taken for unreachable and only probed: without a cluster 0 or 1."}),
+		replicas: prometheus.NewGauge(prometheus.GaugeOpts{Name: "durward_replicas",
+			Help: "Replicas that divide limits with on_error: local_share while Redis is out of reach: those that live, as last counted in Redis, and at least redis.replicas."}),
 		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_handshakes_failed_total",
 			Help: "Connections to a decision listener whose TLS handshake failed."}),
 	}
@@ -114,7 +117,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		m.dropped.WithLabelValues(string(why))
 	}
 	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed,
-		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, build,
+		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.replicas, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
 	return m

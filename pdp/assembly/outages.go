@@ -57,6 +57,25 @@ func (l *redisLog) ended(h redis.Health, outage *redisOutage) {
 	l.logger.Info("Redis answers again", "address", h.Server, "after", after)
 }
 
+// replicaLog tells the log whether replicas can be counted, without a line for every try. One goroutine calls it.
+type replicaLog struct {
+	logger  *slog.Logger
+	failing bool
+}
+
+// beat takes the result of one beat.
+func (l *replicaLog) beat(live int, err error) {
+	switch failing := err != nil; {
+	case failing == l.failing:
+	case failing:
+		l.logger.Warn("replicas cannot be counted: local_share divides by the last number", "error", err.Error())
+		l.failing = true
+	default:
+		l.logger.Info("replicas are counted again", "live", live)
+		l.failing = false
+	}
+}
+
 func text(err error) string {
 	if err == nil {
 		return ""

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
@@ -30,12 +31,13 @@ type parts struct {
 
 	limiter *ratelimiter.Limiter
 	shared  *redis.Store
+	leave   func() // ends the beats of this replica
 	file    *audit.File
 	closed  chan struct{}
 }
 
 func newParts(o Options, m *metrics) (*parts, error) {
-	p := &parts{closed: make(chan struct{})}
+	p := &parts{closed: make(chan struct{}), leave: func() {}}
 	if err := p.openLimiter(o, m); err != nil {
 		return nil, err
 	}
@@ -74,8 +76,36 @@ func (p *parts) openLimiter(o Options, m *metrics) error {
 		}
 		options.Shared = p.shared
 	}
-	p.limiter, err = ratelimiter.New(options)
+	if p.limiter, err = ratelimiter.New(options); err != nil {
+		return err
+	}
+	m.replicas.Set(float64(p.limiter.Replicas()))
+	if p.shared != nil {
+		p.leave, err = join(p.shared, p.limiter, o.Logger, m)
+	}
 	return err
+}
+
+// join lets other replicas know of this one until leave is called, and the limiter know of them.
+func join(shared *redis.Store, limiter *ratelimiter.Limiter, logger *slog.Logger, m *metrics) (leave func(), err error) {
+	trouble := &replicaLog{logger: logger}
+	replica, err := shared.Replica(redis.ReplicaOptions{OnBeat: func(live int, err error) {
+		trouble.beat(live, err)
+		if err == nil {
+			limiter.SetReplicas(live)
+			m.replicas.Set(float64(limiter.Replicas()))
+		}
+	}})
+	if err != nil {
+		return func() {}, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var beating sync.WaitGroup
+	beating.Go(func() { replica.Run(ctx) })
+	return func() {
+		cancel()
+		beating.Wait()
+	}, nil
 }
 
 func openRedis(o Options, m *metrics) (*redis.Store, error) {
@@ -186,6 +216,7 @@ func (p *parts) reopen(wishes <-chan struct{}, logger *slog.Logger) {
 // close charges and writes what waits, within ctx.
 func (p *parts) close(ctx context.Context) error {
 	close(p.closed)
+	p.leave()
 	err := p.limiter.Close(ctx)
 	if p.shared != nil {
 		err = errors.Join(err, p.shared.Close())

@@ -141,7 +141,8 @@ type Redis struct {
 	Key string `yaml:"key"`
 	// Timeout bounds every call, from 1ms to 5s.
 	Timeout format.Duration `yaml:"timeout"`
-	// Replicas is how many replicas share the limits, for local_share while Redis is out of reach.
+	// Replicas is how many replicas share the limits, at least, for local_share while Redis is out of reach. As long as it is
+	// not, replicas count themselves there.
 	Replicas int `yaml:"replicas"`
 }
 

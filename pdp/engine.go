@@ -30,12 +30,14 @@ type Recorder interface {
 	Record(ctx context.Context, entry *audit.Entry) error
 }
 
-// Options configure an Engine. All but Descriptors and Observe are mandatory.
+// Options configure an Engine. All but Descriptors, Reports and Observe are mandatory.
 type Options struct {
 	// Pipeline holds the stages.
 	Pipeline *pipeline.Pipeline
 	// Descriptors, if not nil, holds those for requests that bring descriptors; without it they are denied.
 	Descriptors *pipeline.Pipeline
+	// Reports, if not nil, holds those for failures that APIs report; without it they are denied.
+	Reports *pipeline.Pipeline
 	// Recorder keeps records.
 	Recorder Recorder
 	// Clock is the time of decisions; Random the source of decision ids.
@@ -57,6 +59,8 @@ type Observation struct {
 	Took time.Duration
 	// Dry is set for a decision that was asked for without effect.
 	Dry bool
+	// Report is set for the report of a failure, which is no decision.
+	Report bool
 	// Panic is set when a stage panicked and the decision was denied for it.
 	Panic bool
 }
@@ -168,8 +172,11 @@ func (e *Engine) run(ctx context.Context, c *pipeline.Case) (panicked bool) {
 		return false
 	}
 	line := e.options.Pipeline
-	if c.Request.Descriptors != nil {
+	switch {
+	case c.Request.Descriptors != nil:
 		line = e.options.Descriptors
+	case c.Request.Failure != nil:
+		line = e.options.Reports
 	}
 	line.Run(ctx, c)
 	c.NameRule()
@@ -188,6 +195,9 @@ func (e *Engine) place(c *pipeline.Case) verdict.Reason {
 	}
 	if c.Request.Descriptors != nil {
 		return e.placeDescriptors(c, snapshot)
+	}
+	if c.Request.Failure != nil && e.options.Reports == nil {
+		return verdict.NotGranted
 	}
 	c.Match = snapshot.Routes.Match(c.Request)
 	if c.Match.Service != nil {
@@ -308,6 +318,7 @@ func (e *Engine) observe(c *pipeline.Case, began time.Time, panicked bool) {
 		Verdict: &c.Verdict,
 		Took:    e.options.Clock().Sub(began),
 		Dry:     c.Request.Mode == request.Dry,
+		Report:  c.Request.Failure != nil,
 		Panic:   panicked,
 	}
 	if c.Match.Service != nil {

@@ -459,3 +459,55 @@ func TestDescriptors(t *testing.T) {
 		t.Errorf("observed %+v", last)
 	}
 }
+
+// TestReports: a report of a failure runs a pipeline of its own, which charges and never allows, and no other request does.
+func TestReports(t *testing.T) {
+	report := get("/orders/7")
+	report.Failure = &request.Failure{DecisionID: "d1"}
+	var seen []*pipeline.Case
+	var f *fixture
+	withReports := func(o *Options) {
+		p, err := pipeline.New(pipeline.Options{Clock: o.Clock, Settler: settler(func() { f.settled++ }), Steps: []pipeline.Step{{Point: "limits.report", Stage: stage(func(_ context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+			seen = append(seen, c)
+			return c.Deny(verdict.ReportedFailure), nil
+		})}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Reports = p
+	}
+	without := newFixture(t)
+	f = newFixture(t, withReports)
+	for _, each := range []*fixture{without, f} {
+		if v := each.engine.Decide(t.Context(), report); v.Reason != verdict.NoSnapshot {
+			t.Errorf("without a snapshot: %+v", v)
+		}
+		each.publish(t)
+	}
+	if v := without.engine.Decide(t.Context(), report); v.Allowed() || v.Reason != verdict.NotGranted || without.settled != 0 {
+		t.Errorf("without a pipeline for reports: %+v", v)
+	}
+	v := f.engine.Decide(t.Context(), report)
+	if v.Allowed() || v.Reason != verdict.ReportedFailure || v.Stage != "limits.report" || f.settled != 1 || len(seen) != 1 || seen[0].Match.Route.Name != "read-order" {
+		t.Errorf("%+v, %d settled, seen %d", v, f.settled, len(seen))
+	}
+	if last := f.observed[len(f.observed)-1]; !last.Report || last.Route != "read-order" {
+		t.Errorf("observed %+v", last)
+	}
+	if last := f.recorder.entries[len(f.recorder.entries)-1]; last.Request.Failure == nil || last.Verdict.Reason != verdict.ReportedFailure {
+		t.Errorf("recorded %+v", last)
+	}
+	if v := f.engine.Decide(t.Context(), get("/orders/7")); !v.Allowed() || len(seen) != 1 || f.observed[len(f.observed)-1].Report {
+		t.Errorf("another request: %+v, %d in the pipeline of reports", v, len(seen))
+	}
+	elsewhere := *report
+	elsewhere.Target = "/nowhere"
+	if v := f.engine.Decide(t.Context(), &elsewhere); v.Reason != verdict.NoRoute || v.Stage != "route" || f.settled != 1 {
+		t.Errorf("a report of no route: %+v, %d settled", v, f.settled)
+	}
+}
+
+// settler is a pipeline.Settler from a function.
+type settler func()
+
+func (s settler) Settle(*pipeline.Case) { s() }

@@ -75,12 +75,15 @@ func (c *Client) Check(ctx context.Context, r Request) (Decision, error) {
 	answer, err := c.service.Check(bounded, message)
 	if err != nil {
 		code := status.Code(err)
-		return c.unanswered(&r, code, isOutage(ctx, bounded, code))
+		d, err := c.unanswered(&r, code, isOutage(ctx, bounded, code))
+		c.remember(&d, message)
+		return d, err
 	}
 	d := decision(answer)
 	if !d.Allowed {
 		return d, denied(&d, nil)
 	}
+	c.remember(&d, message)
 	return d, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -54,7 +55,7 @@ func answers(v verdict.Verdict) decide {
 func adapter(t testing.TB, d decide) durwardv1.DecisionServiceServer {
 	t.Helper()
 	return native.New(native.Options{Decider: d, Caller: func(context.Context) (string, native.Asserts, bool) {
-		return "test", native.Asserts{ClientAddress: true, ClientCertificate: true, Service: true, DryRun: true}, true
+		return "test", native.Asserts{ClientAddress: true, ClientCertificate: true, Service: true, DryRun: true, Report: true}, true
 	}})
 }
 
@@ -126,7 +127,7 @@ func TestAllow(t *testing.T) {
 		SetResponse: []authz.Field{{Name: "ratelimit", Value: "a"}}, Metadata: map[string]string{"k": "v"},
 		Explanation: authz.Explanation{Bundle: "b", Revision: "r", Policy: "p", Rule: "f:1", RuleID: "id", Limits: []authz.LimitState{{Name: "l", Quota: 5, Remaining: 4, Window: time.Minute, Reset: time.Second}}},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(authz.Decision{})); diff != "" {
 		t.Errorf("decision (-want +got):\n%s", diff)
 	}
 	if seen.Method != "PUT" || seen.Target != "/x?y" || seen.CorrelationID != "c1" || seen.Mode != request.Dry || seen.Header.Count("a") != 2 || seen.Header[0].Value != "\xff" ||

@@ -37,6 +37,8 @@ type Decision struct {
 	Metadata map[string]string
 	// Explanation says what decided; clients must not see it, but for the names of exhausted limits.
 	Explanation Explanation
+
+	call *call // what Report tells the server about; nil where there is nothing to tell
 }
 
 // unreadable is the denial for an answer that cannot be carried out to the letter.

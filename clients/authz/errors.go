@@ -16,6 +16,8 @@ var (
 	ErrLimited = errors.New("limited")
 	// ErrUnavailable is matched too when no server answered, or one that could not decide (503).
 	ErrUnavailable = errors.New("unavailable")
+	// ErrReport is wrapped by the error of every report that was not accepted.
+	ErrReport = errors.New("report not accepted")
 )
 
 // denial is the error of a decision that is not an allow. Its text holds the public reason only, because error texts

@@ -24,8 +24,8 @@ const minToken = 22
 
 // caller is who asks, and what is believed of it.
 type caller struct {
-	name                                                 string
-	clientAddress, certificate, service, dryRun, explain bool
+	name                                                         string
+	clientAddress, certificate, service, dryRun, explain, report bool
 }
 
 // callers knows the callers of one listener. It is immutable.
@@ -51,6 +51,7 @@ func newCallers(configured []settings.Caller) (*callers, error) {
 			service:       slices.Contains(one.Asserts, "service"),
 			dryRun:        slices.Contains(one.Asserts, "dry_run"),
 			explain:       slices.Contains(one.Asserts, "explain"),
+			report:        slices.Contains(one.Asserts, "report"),
 		}}
 		if one.TokenFile != "" {
 			data, err := os.ReadFile(one.TokenFile)
@@ -89,7 +90,7 @@ func (c *callers) ofRPC(ctx context.Context) (caller, bool) {
 // find returns the caller with the verified certificate or the bearer token.
 func (c *callers) find(leaf *x509.Certificate, authorization string) (caller, bool) {
 	if len(c.named) == 0 {
-		return caller{name: localCaller, clientAddress: true, certificate: true, service: true, dryRun: true, explain: true}, true
+		return caller{name: localCaller, clientAddress: true, certificate: true, service: true, dryRun: true, explain: true, report: true}, true
 	}
 	token, hasToken := strings.CutPrefix(authorization, "Bearer ")
 	sum := sha256.Sum256([]byte(token))

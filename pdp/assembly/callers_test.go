@@ -74,14 +74,14 @@ func TestCallers(t *testing.T) {
 	if got, _ := known.find(gateway, ""); got != (caller{name: "by-name", clientAddress: true}) {
 		t.Errorf("by-name may %+v", got)
 	}
-	if got, _ := known.find(stranger, "Bearer "+tokenText); got != (caller{name: "by-both", clientAddress: true, certificate: true, service: true, dryRun: true, explain: true}) {
+	if got, _ := known.find(stranger, "Bearer "+tokenText); got != (caller{name: "by-both", clientAddress: true, certificate: true, service: true, dryRun: true, explain: true, report: true}) {
 		t.Errorf("by-both may %+v", got)
 	}
 	nobody, err := newCallers(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := nobody.find(nil, ""); !ok || got.name != localCaller || !got.dryRun || !got.explain {
+	if got, ok := nobody.find(nil, ""); !ok || got.name != localCaller || !got.dryRun || !got.explain || !got.report {
 		t.Errorf("without callers: %+v, %v", got, ok)
 	}
 }

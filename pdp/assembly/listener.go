@@ -124,7 +124,7 @@ func (l *listener) register(protocol string, shared adapterOptions, o listenerOp
 			Decider: o.engine, Address: shared.address, SelectExtension: shared.selectExtension, OnPanic: o.panics,
 			Caller: func(ctx context.Context) (string, native.Asserts, bool) {
 				c, ok := shared.callers.ofRPC(ctx)
-				return c.name, native.Asserts{ClientAddress: c.clientAddress, ClientCertificate: c.certificate, Service: c.service, DryRun: c.dryRun, Explain: c.explain}, ok
+				return c.name, native.Asserts{ClientAddress: c.clientAddress, ClientCertificate: c.certificate, Service: c.service, DryRun: c.dryRun, Explain: c.explain, Report: c.report}, ok
 			},
 		}))
 		l.names = append(l.names, protocol, native.ServiceName)

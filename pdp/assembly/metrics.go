@@ -41,6 +41,7 @@ type metrics struct {
 	ratelimit   ratelimitMetrics
 	candidates  *prometheus.CounterVec
 	observed    *prometheus.CounterVec
+	reports     *prometheus.CounterVec
 	bundleInfo  *prometheus.GaugeVec
 	bundleLoads *prometheus.CounterVec
 	bundleTime  *prometheus.GaugeVec
@@ -90,6 +91,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		candidates: counters("durward_candidate_total", "What candidates of policies answered beside the policy in force: same, allow or deny where it answers otherwise.",
 			"bundle", "service", "policy", "outcome"),
 		observed: counters("durward_observed_total", "Requests that a policy denied and observe let pass, by the reason of the denial.", "bundle", "service", "reason"),
+		reports: counters("durward_reports_total", "Failures of allowed requests that APIs reported, by reason: reported_failure, or why less was known or nothing was accepted.",
+			"reason"),
 		bundleInfo: gauges("durward_bundle_info", "1 for the revision of each bundle that is in force.",
 			"bundle", "revision"),
 		bundleLoads: counters("durward_bundle_loads_total", "Attempts to load a bundle.", "bundle", "result"),
@@ -116,7 +119,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 	for _, why := range []audit.Drop{audit.DroppedAllow, audit.DroppedDenial, audit.DroppedClosed, audit.DroppedUnwritten} {
 		m.dropped.WithLabelValues(string(why))
 	}
-	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed,
+	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed, m.reports,
 		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.replicas, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
@@ -138,8 +141,15 @@ func histograms(name, help string, labels ...string) *prometheus.HistogramVec {
 	}, labels)
 }
 
-// decision counts one decision.
+// decision counts one decision, or one report.
 func (m *metrics) decision(o pdp.Observation) {
+	if o.Panic {
+		m.panics.Inc()
+	}
+	if o.Report {
+		m.reports.WithLabelValues(string(o.Verdict.Reason)).Inc()
+		return
+	}
 	effect := o.Verdict.Effect.String()
 	mode := "enforce"
 	if o.Dry {
@@ -152,9 +162,6 @@ func (m *metrics) decision(o pdp.Observation) {
 		if o.Verdict.Allowed() {
 			m.failOpen.Inc()
 		}
-	}
-	if o.Panic {
-		m.panics.Inc()
 	}
 	m.limits(o.Verdict.Explanation.Limits)
 	if !o.Dry {

@@ -28,6 +28,7 @@ func observed(t *testing.T) *metrics {
 	m.ratelimit.count(&verdict.Verdict{Descriptors: []verdict.DescriptorState{
 		{Rule: "edge.user", Hits: 1, Charged: true, Limit: &verdict.DescriptorLimit{RequestsPerUnit: 1}}, {Rule: "edge.user", Hits: 1, Exceeded: true, Shadow: true},
 	}}, m.limitNames.bounded)
+	m.decision(pdp.Observation{Adapter: "native", Service: "orders", Route: "log-in", Took: time.Millisecond, Report: true, Verdict: &verdict.Verdict{Reason: verdict.ReportedFailure}})
 	m.step("identity", time.Millisecond, pipeline.Stop, errors.New("an outage"))
 	m.redis("take", time.Millisecond, nil)
 	m.watchQueue(func() int { return 3 })
@@ -102,6 +103,7 @@ func TestMetrics(t *testing.T) {
 		{"durward_degraded_total", "decision=allow", 1},
 		{"durward_failopen_total", "", 1},
 		{"durward_panics_total", "", 1},
+		{"durward_reports_total", "reason=reported_failure", 1},
 		{"durward_limited_total", "limit=per-subject,shadow=true", 1},
 		{"durward_limit_leased_total", "limit=other", 1},
 		{"durward_stage_errors_total", "stage=identity", 1},

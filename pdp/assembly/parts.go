@@ -27,6 +27,7 @@ type parts struct {
 	stages      stages
 	pipeline    *pipeline.Pipeline
 	descriptors *pipeline.Pipeline
+	reports     *pipeline.Pipeline
 	audit       *audit.Log
 
 	limiter *ratelimiter.Limiter
@@ -53,6 +54,9 @@ func newParts(o Options, m *metrics) (*parts, error) {
 		return nil, err
 	}
 	if p.descriptors, err = newDescriptorPipeline(&p.stages, o.Clock, m.step); err != nil {
+		return nil, err
+	}
+	if p.reports, err = newReportPipeline(&p.stages, o.Clock, m.step); err != nil {
 		return nil, err
 	}
 	if err := p.openAudit(o, m); err != nil {

@@ -71,7 +71,7 @@ func New(options Options) (*Server, error) {
 func (s *Server) open() (err error) {
 	options := &s.options
 	if s.engine, err = pdp.New(pdp.Options{
-		Pipeline: s.parts.pipeline, Descriptors: s.parts.descriptors,
+		Pipeline: s.parts.pipeline, Descriptors: s.parts.descriptors, Reports: s.parts.reports,
 		Recorder: s.parts.audit,
 		Clock:    options.Clock,
 		Random:   options.Random,

@@ -44,6 +44,14 @@ func (s *stages) descriptorTable() []pipeline.Step {
 	return []pipeline.Step{{Point: "limits.descriptors", Stage: s.descriptors, Failure: verdict.LimitsUnavailable}}
 }
 
+// reportTable is what failures that APIs report go through: who the subject is, and the limits that count denials.
+func (s *stages) reportTable() []pipeline.Step {
+	return []pipeline.Step{
+		{Point: "identity", Stage: s.identity, Failure: verdict.KeysUnavailable},
+		{Point: "limits.report", Stage: s.limits.Report(), Failure: verdict.LimitsUnavailable},
+	}
+}
+
 // compilers are the stages that compile a part of every service, in the order in which problems are reported.
 func (s *stages) compilers() []bundle.Compiler {
 	return []bundle.Compiler{s.inspection, s.limits, s.identity, s.policy, s.upstream}
@@ -61,6 +69,11 @@ type observer func(point string, took time.Duration, outcome pipeline.Outcome, e
 // newPipeline returns the pipeline of the table; observe may be nil.
 func newPipeline(s *stages, clock func() time.Time, observe observer) (*pipeline.Pipeline, error) {
 	return pipeline.New(pipeline.Options{Steps: s.table(), Settler: s.limits, Clock: clock, Observe: observe})
+}
+
+// newReportPipeline returns the pipeline of failures that APIs report.
+func newReportPipeline(s *stages, clock func() time.Time, observe observer) (*pipeline.Pipeline, error) {
+	return pipeline.New(pipeline.Options{Steps: s.reportTable(), Settler: s.limits, Clock: clock, Observe: observe})
 }
 
 // newDescriptorPipeline returns the pipeline of requests that bring descriptors. It settles nothing: the stage charges what

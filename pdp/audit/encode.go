@@ -50,6 +50,12 @@ func (e *encoder) encode(entry *Entry) []byte {
 		}
 	})
 	e.outcome(v)
+	if f := r.Failure; f != nil {
+		e.object("report", func() {
+			e.text("outcome", "failed", maxText)
+			e.text("decision_id", e.clean(f.DecisionID), maxText)
+		})
+	}
 	e.list("steps", len(entry.Steps), func(i int) {
 		e.text("point", entry.Steps[i].Point, maxText)
 		e.number("took_us", entry.Steps[i].Took.Microseconds())

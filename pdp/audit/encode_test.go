@@ -42,7 +42,7 @@ func parsed(t testing.TB, line string) *durwardv1.Record {
 }
 
 func TestGolden(t *testing.T) {
-	cases := map[string]*Entry{"limited": fullEntry(), "allowed": allowEntry(), "unrouted": unrouted()}
+	cases := map[string]*Entry{"limited": fullEntry(), "allowed": allowEntry(), "unrouted": unrouted(), "reported": reported()}
 	for name, entry := range cases {
 		t.Run(name, func(t *testing.T) {
 			line := encoded(t, entry)
@@ -77,6 +77,14 @@ func unrouted() *Entry {
 	return e
 }
 
+// reported is a failure of a log-in that the API reported.
+func reported() *Entry {
+	e := fullEntry()
+	e.Request.Failure, e.Request.Mode = &request.Failure{DecisionID: "d1"}, request.Enforce
+	e.Verdict = &verdict.Verdict{Reason: verdict.ReportedFailure, DecisionID: "d3", Stage: "limits.report"}
+	return e
+}
+
 // TestEveryFieldIsWritten keeps the .proto and the encoder from drifting apart.
 func TestEveryFieldIsWritten(t *testing.T) {
 	seen := map[protoreflect.FullName]bool{}
@@ -98,7 +106,7 @@ func TestEveryFieldIsWritten(t *testing.T) {
 	}
 	long := fullEntry()
 	long.Request.CorrelationID = strings.Repeat("c", maxText+1)
-	for _, e := range []*Entry{fullEntry(), unrouted(), long} {
+	for _, e := range []*Entry{fullEntry(), unrouted(), reported(), long} {
 		walk(parsed(t, encoded(t, e)).ProtoReflect())
 	}
 	file := (&durwardv1.Record{}).ProtoReflect().Descriptor().ParentFile()
@@ -113,7 +121,7 @@ func TestEveryFieldIsWritten(t *testing.T) {
 }
 
 func TestNothingPlanted(t *testing.T) {
-	for name, e := range map[string]*Entry{"limited": fullEntry(), "unrouted": unrouted()} {
+	for name, e := range map[string]*Entry{"limited": fullEntry(), "unrouted": unrouted(), "reported": reported()} {
 		line := encoded(t, e)
 		for _, planted := range []string{"planted", "unlisted", "/private", "dark"} {
 			if strings.Contains(line, planted) {

@@ -82,6 +82,8 @@ type Request struct {
 
 	// Descriptors asks for limits alone; nil for all other requests.
 	Descriptors *Descriptors
+	// Failure is set where there is nothing to decide: the API behind let the request fail, and says so. Nil for questions.
+	Failure *Failure
 	// Invalid says why the adapter could not turn the wire message into a sound request; "" when it could.
 	// It is a reason code of package verdict, and the engine denies with it before any stage.
 	Invalid string
@@ -98,6 +100,13 @@ type Operation struct {
 	Properties               map[string]string
 	// Credential is a bearer token; "" asks as anonymous.
 	Credential string
+}
+
+// Failure is what an API tells of a request that was allowed and then failed for a reason that only the API could see, such as a
+// wrong password.
+type Failure struct {
+	// DecisionID is the id of the decision that allowed it, as the caller says.
+	DecisionID string
 }
 
 // Peer is an end of a transport connection.

@@ -91,6 +91,7 @@ const (
 	CredentialsInQuery   Reason = "credentials_in_query"
 	TokenBinding         Reason = "token_binding"
 	CostInvalid          Reason = "limit_cost_invalid"
+	ReportedFailure      Reason = "reported_failure"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -152,6 +153,7 @@ var reasons = map[Reason]Info{
 	CredentialsInQuery:   {400, InvalidRequest, "the query carries a token, where none is taken from"},
 	TokenBinding:         {401, InvalidToken, "the token is bound to a key or certificate that did not come with it"},
 	CostInvalid:          {400, InvalidRequest, "the cost of the request for a limit is no whole number, or above the limit's burst"},
+	ReportedFailure:      {403, AccessDenied, "no decision: the API behind let a request fail that was allowed, and reported it"},
 }
 
 // Known reports whether r is on the list.

@@ -44,15 +44,22 @@ func (c *checker) Check(_ context.Context, r authz.Request) (authz.Decision, err
 type api struct {
 	grpc_health_v1.UnimplementedHealthServer
 	ctx context.Context
+	err error // instead of an answer
 }
 
 func (a *api) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
 	a.ctx = ctx
+	if a.err != nil {
+		return nil, a.err
+	}
 	return &grpc_health_v1.HealthCheckResponse{}, nil
 }
 
 func (a *api) Watch(_ *grpc_health_v1.HealthCheckRequest, stream grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
 	a.ctx = stream.Context()
+	if a.err != nil {
+		return a.err
+	}
 	return stream.Send(&grpc_health_v1.HealthCheckResponse{})
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/durward-pdp/durward/clients/authz"
@@ -25,6 +26,9 @@ type options struct {
 	service string
 	scheme  string
 	observe func(method string, d authz.Decision, err error)
+
+	failed   func(method string, code codes.Code) bool // nil: nothing is reported
+	reported func(method string, err error)
 }
 
 // WithSkip lets methods pass without a question: "/package.Service/Method", or all of a service as "/package.Service/".
@@ -68,7 +72,9 @@ func UnaryServer(checker Checker, opts ...Option) grpc.UnaryServerInterceptor {
 		if err != nil || !d.Allowed {
 			return nil, failure(&d)
 		}
-		return handler(admit(ctx, d), req)
+		answer, err := handler(admit(ctx, d), req)
+		o.report(ctx, info.FullMethod, d, err)
+		return answer, err
 	}
 }
 
@@ -87,7 +93,9 @@ func StreamServer(checker Checker, opts ...Option) grpc.StreamServerInterceptor 
 		if err != nil || !d.Allowed {
 			return failure(&d)
 		}
-		return handler(srv, &admittedStream{ServerStream: stream, ctx: admit(stream.Context(), d)})
+		err = handler(srv, &admittedStream{ServerStream: stream, ctx: admit(stream.Context(), d)})
+		o.report(stream.Context(), info.FullMethod, d, err)
+		return err
 	}
 }
 

@@ -22,6 +22,9 @@ type options struct {
 	service string
 	scheme  func(*http.Request) string
 	observe func(*http.Request, authz.Decision, error)
+
+	failed   func(*http.Request, int) bool // nil: nothing is reported
+	reported func(*http.Request, error)
 }
 
 // WithBody forwards up to limit bytes of every body, for policies that look into bodies. They are read before the handler
@@ -64,7 +67,7 @@ func New(checker Checker, opts ...Option) func(http.Handler) http.Handler {
 				deny(w, r, &d)
 				return
 			}
-			next.ServeHTTP(w, admit(w, r, d))
+			next.ServeHTTP(o.reporting(w, r, d), admit(w, r, d))
 		})
 	}
 }

@@ -57,6 +57,12 @@ type Record struct {
 	Masked    []string `json:"masked"`
 	Truncated bool     `json:"truncated"`
 	Observed  string   `json:"observed"`
+	Report    *Report  `json:"report"`
+}
+
+// Report is set where an API reported what became of a call; then there was no decision.
+type Report struct {
+	DecisionID string `json:"decision_id"`
 }
 
 // Request is what a record holds of the request.
@@ -152,8 +158,11 @@ func Find(log io.Reader, id string) (*Record, error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%w in line %d: %w", ErrRecord, number+1, err)
 	}
-	if found == nil {
+	switch {
+	case found == nil:
 		return nil, fmt.Errorf("%w: the log holds none of this decision", ErrRecord)
+	case found.Report != nil:
+		return nil, fmt.Errorf("%w: no decision, but a failure that the API reported about decision %q", ErrRecord, found.Report.DecisionID)
 	}
 	return found, nil
 }

@@ -181,6 +181,8 @@ func TestFind(t *testing.T) {
 		{"none", one, "c3", "!none of this decision"},
 		{"an empty log", "", "", "!none of this decision"},
 		{"twice", two + two, "b2", "!two lines, the second one 2,"},
+		{"a report", strings.Replace(two, `"effect"`, `"report":{"outcome":"failed","decision_id":"a1"},"effect"`, 1), "b2", `!no decision, but a failure that the API reported about decision "a1"`},
+		{"a decision beside its report", one + strings.Replace(two, `"effect"`, `"report":{"outcome":"failed","decision_id":"a1"},"effect"`, 1), "a1", "a1"},
 		{"no JSON", "what", "", "!in line 1: invalid character"},
 		{"something after it", strings.TrimSpace(one) + " 7\n", "", "!in line 1: invalid character"},
 		{"no record", `{"decision_id":"a1"}`, "", "!this is no record"},

@@ -60,7 +60,7 @@ func (d *decider) last(t *testing.T) *request.Request {
 	return d.seen[len(d.seen)-1]
 }
 
-var everything = Asserts{ClientAddress: true, ClientCertificate: true, Service: true, DryRun: true, Explain: true}
+var everything = Asserts{ClientAddress: true, ClientCertificate: true, Service: true, DryRun: true, Explain: true, Report: true}
 
 func allowed() verdict.Verdict {
 	return verdict.Verdict{Effect: verdict.Allow, Reason: verdict.Allowed, DecisionID: "d1"}
@@ -146,7 +146,7 @@ func TestUnreadableMessages(t *testing.T) {
 		return next(ctx, in)
 	}} {
 		for _, sent := range [][]byte{torn, whole} {
-			answer, err := server(t, d, everything).handle(nil, t.Context(), func(in any) error { return proto.Unmarshal(sent, in.(proto.Message)) }, intercept)
+			answer, err := handler("/check", server(t, d, everything).Check)(nil, t.Context(), func(in any) error { return proto.Unmarshal(sent, in.(proto.Message)) }, intercept)
 			if err != nil {
 				t.Fatal(err)
 			}

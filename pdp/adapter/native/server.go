@@ -37,6 +37,8 @@ type Asserts struct {
 	DryRun bool
 	// Explain lets the caller ask for the reasons, which hold values of the request.
 	Explain bool
+	// Report lets the caller report that a call which was allowed failed.
+	Report bool
 }
 
 // Options configure a Server.
@@ -57,7 +59,8 @@ type Options struct {
 // Server is the DecisionService. It is safe for concurrent use.
 type Server struct {
 	durwardv1.UnimplementedDecisionServiceServer
-	options Options
+	options  Options
+	reported reports
 }
 
 // New returns a server. Without a Caller it knows no caller, without a Decider it denies: an incomplete server
@@ -88,27 +91,35 @@ func Register(registrar grpc.ServiceRegistrar, s *Server) {
 	registrar.RegisterService(&grpc.ServiceDesc{
 		ServiceName: ServiceName,
 		HandlerType: (*durwardv1.DecisionServiceServer)(nil),
-		Methods:     []grpc.MethodDesc{{MethodName: "Check", Handler: s.handle}},
-		Metadata:    durwardv1.DecisionService_ServiceDesc.Metadata,
+		Methods: []grpc.MethodDesc{
+			{MethodName: "Check", Handler: handler(durwardv1.DecisionService_Check_FullMethodName, s.Check)},
+			{MethodName: "Report", Handler: handler(durwardv1.DecisionService_Report_FullMethodName, s.Report)},
+		},
+		Metadata: durwardv1.DecisionService_ServiceDesc.Metadata,
 	}, s)
 }
 
-// handle is the method as gRPC calls it.
-func (s *Server) handle(_ any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-	// A message without fields of its own keeps all bytes, unread.
-	var sent emptypb.Empty
-	if err := decode(&sent); err != nil {
-		return nil, err // no message of protobuf at all: the answer is on its way
+// handler returns a method as gRPC calls it.
+func handler[In any, Message interface {
+	*In
+	proto.Message
+}, Out any](method string, answer func(context.Context, Message) (Out, error)) grpc.MethodHandler {
+	return func(server any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		// A message without fields of its own keeps all bytes, unread.
+		var sent emptypb.Empty
+		if err := decode(&sent); err != nil {
+			return nil, err // no message of protobuf at all: the answer is on its way
+		}
+		in := Message(new(In))
+		if proto.Unmarshal(sent.ProtoReflect().GetUnknown(), in) != nil {
+			in = nil // what was read before the fault is not all
+		}
+		if intercept == nil {
+			return answer(ctx, in)
+		}
+		info := &grpc.UnaryServerInfo{Server: server, FullMethod: method}
+		return intercept(ctx, in, info, func(ctx context.Context, _ any) (any, error) { return answer(ctx, in) })
 	}
-	in := new(durwardv1.CheckRequest)
-	if proto.Unmarshal(sent.ProtoReflect().GetUnknown(), in) != nil {
-		in = nil // what was read before the fault is not all
-	}
-	if intercept == nil {
-		return s.Check(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{Server: s, FullMethod: durwardv1.DecisionService_Check_FullMethodName}
-	return intercept(ctx, in, info, func(ctx context.Context, _ any) (any, error) { return s.Check(ctx, in) })
 }
 
 // Check answers one call. The error is always nil and the response never is.
@@ -120,11 +131,11 @@ func (s *Server) Check(ctx context.Context, in *durwardv1.CheckRequest) (out *du
 			out = denial(&verdict.Verdict{Reason: verdict.Internal, Degraded: true})
 		}
 	}()
-	return s.answer(ctx, s.decode(ctx, in)), nil
+	return s.answer(ctx, s.decode(ctx, in, func(*decoder) {})), nil
 }
 
-// decode reads the message. A panic is a request that is refused, and thereby recorded.
-func (s *Server) decode(ctx context.Context, in *durwardv1.CheckRequest) (r *request.Request) {
+// decode reads the message, after first, which may refuse it. A panic is a request that is refused, and thereby recorded.
+func (s *Server) decode(ctx context.Context, in *durwardv1.CheckRequest, first func(*decoder)) (r *request.Request) {
 	defer func() {
 		if recover() != nil {
 			s.options.OnPanic()
@@ -137,6 +148,7 @@ func (s *Server) decode(ctx context.Context, in *durwardv1.CheckRequest) (r *req
 		return &request.Request{Adapter: Name, Invalid: string(verdict.CallerNotTrusted)}
 	}
 	d := decoder{request: &request.Request{Adapter: Name, Caller: name, SelectExtension: s.options.SelectExtension}, asserts: asserts, address: s.options.Address}
+	first(&d)
 	d.read(in)
 	return d.request
 }

@@ -123,7 +123,7 @@ func (c *checker) callers(path string, callers []Caller, tls *TLS) {
 }
 
 // Assertions are what a caller can be believed to assert.
-var Assertions = []string{"client_address", "certificate", "service", "dry_run", "explain"}
+var Assertions = []string{"client_address", "certificate", "service", "dry_run", "explain", "report"}
 
 func (c *checker) tls(path string, t *TLS) {
 	if t == nil {

@@ -81,7 +81,7 @@ type Caller struct {
 	SANs []string `yaml:"sans"`
 	// TokenFile holds a bearer token that the caller sends with every call.
 	TokenFile string `yaml:"token_file"`
-	// Asserts lists what is believed of the caller: client_address, certificate, service; or may be asked by it: dry_run, explain.
+	// Asserts lists what is believed of the caller: client_address, certificate, service; or may be asked by it: dry_run, explain; or told: report.
 	Asserts []string `yaml:"asserts"`
 }
 

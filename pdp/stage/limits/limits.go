@@ -72,6 +72,20 @@ func (s *Stage) Gate() pipeline.Stage { return gate{s} }
 // Take returns the point after policy. It charges all other limits of the decision together, or refuses.
 func (s *Stage) Take() pipeline.Stage { return take{s} }
 
+// Report returns the point of reported failures. It denies, so that Settle charges the limits that count denials alone; the others
+// were charged by the decision that allowed the request.
+func (s *Stage) Report() pipeline.Stage { return report{} }
+
+type report struct{}
+
+// Evaluate implements pipeline.Stage.
+func (report) Evaluate(_ context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+	if _, err := limitsOf(c); err != nil {
+		return pipeline.Stop, err
+	}
+	return c.Deny(verdict.ReportedFailure), nil
+}
+
 type gate struct{ *Stage }
 
 // Evaluate implements pipeline.Stage.
@@ -141,7 +155,8 @@ func ahead(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() {}
 }
 
-// Settle charges the limits that count denials for a request that identity, inspection or policy denied. It does no
+// Settle charges the limits that count denials for a request that identity, inspection or policy denied, or whose failure the API
+// reported. It does no
 // I/O of its own and never waits, unless the stage was told to: when too many denials wait to be charged, this one is
 // not, and Dropped is told.
 func (s *Stage) Settle(c *pipeline.Case) {
@@ -151,7 +166,8 @@ func (s *Stage) Settle(c *pipeline.Case) {
 	}
 	var due []ratelimiter.Charge
 	for _, b := range r.all {
-		if b.limit.Definition().Counting == ratelimiter.CountAllowed || b.charged(c) {
+		counting := b.limit.Definition().Counting
+		if counting == ratelimiter.CountAllowed || c.Request.Failure != nil && counting != ratelimiter.CountDenied || b.charged(c) {
 			continue
 		}
 		// What the request lacks, for instance a subject, is not counted by.

@@ -24,6 +24,55 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Outcome is what became of a call that was allowed.
+type Outcome int32
+
+const (
+	// OUTCOME_UNSPECIFIED is refused.
+	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
+	// OUTCOME_FAILED says that what the client brought to prove itself was wrong.
+	Outcome_OUTCOME_FAILED Outcome = 1
+)
+
+// Enum value maps for Outcome.
+var (
+	Outcome_name = map[int32]string{
+		0: "OUTCOME_UNSPECIFIED",
+		1: "OUTCOME_FAILED",
+	}
+	Outcome_value = map[string]int32{
+		"OUTCOME_UNSPECIFIED": 0,
+		"OUTCOME_FAILED":      1,
+	}
+)
+
+func (x Outcome) Enum() *Outcome {
+	p := new(Outcome)
+	*p = x
+	return p
+}
+
+func (x Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_durward_v1_decision_proto_enumTypes[0].Descriptor()
+}
+
+func (Outcome) Type() protoreflect.EnumType {
+	return &file_durward_v1_decision_proto_enumTypes[0]
+}
+
+func (x Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Outcome.Descriptor instead.
+func (Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{0}
+}
+
 // Explain is how much of an explanation is wanted.
 type Explain int32
 
@@ -61,11 +110,11 @@ func (x Explain) String() string {
 }
 
 func (Explain) Descriptor() protoreflect.EnumDescriptor {
-	return file_durward_v1_decision_proto_enumTypes[0].Descriptor()
+	return file_durward_v1_decision_proto_enumTypes[1].Descriptor()
 }
 
 func (Explain) Type() protoreflect.EnumType {
-	return &file_durward_v1_decision_proto_enumTypes[0]
+	return &file_durward_v1_decision_proto_enumTypes[1]
 }
 
 func (x Explain) Number() protoreflect.EnumNumber {
@@ -74,7 +123,7 @@ func (x Explain) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Explain.Descriptor instead.
 func (Explain) EnumDescriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{0}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{1}
 }
 
 // Effect is what to do with the call.
@@ -114,11 +163,11 @@ func (x Effect) String() string {
 }
 
 func (Effect) Descriptor() protoreflect.EnumDescriptor {
-	return file_durward_v1_decision_proto_enumTypes[1].Descriptor()
+	return file_durward_v1_decision_proto_enumTypes[2].Descriptor()
 }
 
 func (Effect) Type() protoreflect.EnumType {
-	return &file_durward_v1_decision_proto_enumTypes[1]
+	return &file_durward_v1_decision_proto_enumTypes[2]
 }
 
 func (x Effect) Number() protoreflect.EnumNumber {
@@ -127,7 +176,7 @@ func (x Effect) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Effect.Descriptor instead.
 func (Effect) EnumDescriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{1}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{2}
 }
 
 // CheckRequest is one question.
@@ -246,6 +295,137 @@ func (*CheckRequest_Http) isCheckRequest_Question() {}
 
 func (*CheckRequest_Operation) isCheckRequest_Question() {}
 
+// ReportRequest is what became of one call. The caller must be allowed to report.
+type ReportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// check is the question that was answered with an allow; what it asks about names the counters, so it must be the same,
+	// but for the body's content, which is not looked at. Neither dry_run nor explain may be set.
+	Check *CheckRequest `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`
+	// decision_id is the id of that answer, for the record. A server accepts one report of the same id and caller, as far as it
+	// remembers; "" where no server answered the question.
+	DecisionId string `protobuf:"bytes,2,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
+	// outcome is what became of the call.
+	Outcome       Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=durward.v1.Outcome" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRequest) Reset() {
+	*x = ReportRequest{}
+	mi := &file_durward_v1_decision_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRequest) ProtoMessage() {}
+
+func (x *ReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_decision_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
+func (*ReportRequest) Descriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ReportRequest) GetCheck() *CheckRequest {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetDecisionId() string {
+	if x != nil {
+		return x.DecisionId
+	}
+	return ""
+}
+
+func (x *ReportRequest) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+// ReportResponse says what became of a report.
+type ReportResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// accepted says that the limits that count denials are charged, if the route has such.
+	Accepted bool `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// reason is the reason code of the report's record: "reported_failure", or why less is known of the call than was at
+	// the check, or why the report was not accepted.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// report_id names the report's own record.
+	ReportId      string `protobuf:"bytes,3,opt,name=report_id,json=reportId,proto3" json:"report_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportResponse) Reset() {
+	*x = ReportResponse{}
+	mi := &file_durward_v1_decision_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportResponse) ProtoMessage() {}
+
+func (x *ReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_decision_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
+func (*ReportResponse) Descriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ReportResponse) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *ReportResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReportResponse) GetReportId() string {
+	if x != nil {
+		return x.ReportId
+	}
+	return ""
+}
+
 // HTTPRequest is a request as it reached the caller. Nothing in it is decoded, normalised or merged: spellings that two
 // parsers read in two ways are for the service to refuse.
 type HTTPRequest struct {
@@ -281,7 +461,7 @@ type HTTPRequest struct {
 
 func (x *HTTPRequest) Reset() {
 	*x = HTTPRequest{}
-	mi := &file_durward_v1_decision_proto_msgTypes[1]
+	mi := &file_durward_v1_decision_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +473,7 @@ func (x *HTTPRequest) String() string {
 func (*HTTPRequest) ProtoMessage() {}
 
 func (x *HTTPRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[1]
+	mi := &file_durward_v1_decision_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,7 +486,7 @@ func (x *HTTPRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HTTPRequest.ProtoReflect.Descriptor instead.
 func (*HTTPRequest) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{1}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HTTPRequest) GetMethod() string {
@@ -399,7 +579,7 @@ type HeaderLine struct {
 
 func (x *HeaderLine) Reset() {
 	*x = HeaderLine{}
-	mi := &file_durward_v1_decision_proto_msgTypes[2]
+	mi := &file_durward_v1_decision_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +591,7 @@ func (x *HeaderLine) String() string {
 func (*HeaderLine) ProtoMessage() {}
 
 func (x *HeaderLine) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[2]
+	mi := &file_durward_v1_decision_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +604,7 @@ func (x *HeaderLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderLine.ProtoReflect.Descriptor instead.
 func (*HeaderLine) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{2}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *HeaderLine) GetName() string {
@@ -456,7 +636,7 @@ type Body struct {
 
 func (x *Body) Reset() {
 	*x = Body{}
-	mi := &file_durward_v1_decision_proto_msgTypes[3]
+	mi := &file_durward_v1_decision_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +648,7 @@ func (x *Body) String() string {
 func (*Body) ProtoMessage() {}
 
 func (x *Body) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[3]
+	mi := &file_durward_v1_decision_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +661,7 @@ func (x *Body) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Body.ProtoReflect.Descriptor instead.
 func (*Body) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{3}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Body) GetContent() []byte {
@@ -522,7 +702,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_durward_v1_decision_proto_msgTypes[4]
+	mi := &file_durward_v1_decision_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +714,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[4]
+	mi := &file_durward_v1_decision_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +727,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{4}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Operation) GetService() string {
@@ -592,7 +772,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_durward_v1_decision_proto_msgTypes[5]
+	mi := &file_durward_v1_decision_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +784,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[5]
+	mi := &file_durward_v1_decision_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +797,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{5}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Resource) GetType() string {
@@ -670,7 +850,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_durward_v1_decision_proto_msgTypes[6]
+	mi := &file_durward_v1_decision_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +862,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[6]
+	mi := &file_durward_v1_decision_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +875,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{6}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CheckResponse) GetEffect() Effect {
@@ -786,7 +966,7 @@ type Obligations struct {
 
 func (x *Obligations) Reset() {
 	*x = Obligations{}
-	mi := &file_durward_v1_decision_proto_msgTypes[7]
+	mi := &file_durward_v1_decision_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +978,7 @@ func (x *Obligations) String() string {
 func (*Obligations) ProtoMessage() {}
 
 func (x *Obligations) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[7]
+	mi := &file_durward_v1_decision_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +991,7 @@ func (x *Obligations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Obligations.ProtoReflect.Descriptor instead.
 func (*Obligations) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{7}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Obligations) GetSetUpstream() []*HeaderLine {
@@ -866,7 +1046,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_durward_v1_decision_proto_msgTypes[8]
+	mi := &file_durward_v1_decision_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1058,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[8]
+	mi := &file_durward_v1_decision_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1071,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{8}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Explanation) GetBundle() string {
@@ -976,7 +1156,7 @@ type PolicyExplanation struct {
 
 func (x *PolicyExplanation) Reset() {
 	*x = PolicyExplanation{}
-	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	mi := &file_durward_v1_decision_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1168,7 @@ func (x *PolicyExplanation) String() string {
 func (*PolicyExplanation) ProtoMessage() {}
 
 func (x *PolicyExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	mi := &file_durward_v1_decision_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1181,7 @@ func (x *PolicyExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyExplanation.ProtoReflect.Descriptor instead.
 func (*PolicyExplanation) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{9}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PolicyExplanation) GetPolicy() string {
@@ -1082,7 +1262,7 @@ type RuleReference struct {
 
 func (x *RuleReference) Reset() {
 	*x = RuleReference{}
-	mi := &file_durward_v1_decision_proto_msgTypes[10]
+	mi := &file_durward_v1_decision_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1274,7 @@ func (x *RuleReference) String() string {
 func (*RuleReference) ProtoMessage() {}
 
 func (x *RuleReference) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[10]
+	mi := &file_durward_v1_decision_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1287,7 @@ func (x *RuleReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleReference.ProtoReflect.Descriptor instead.
 func (*RuleReference) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{10}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RuleReference) GetPosition() string {
@@ -1154,7 +1334,7 @@ type RolePath struct {
 
 func (x *RolePath) Reset() {
 	*x = RolePath{}
-	mi := &file_durward_v1_decision_proto_msgTypes[11]
+	mi := &file_durward_v1_decision_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1346,7 @@ func (x *RolePath) String() string {
 func (*RolePath) ProtoMessage() {}
 
 func (x *RolePath) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[11]
+	mi := &file_durward_v1_decision_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1359,7 @@ func (x *RolePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolePath.ProtoReflect.Descriptor instead.
 func (*RolePath) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{11}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RolePath) GetRelation() string {
@@ -1224,7 +1404,7 @@ type NearMiss struct {
 
 func (x *NearMiss) Reset() {
 	*x = NearMiss{}
-	mi := &file_durward_v1_decision_proto_msgTypes[12]
+	mi := &file_durward_v1_decision_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1416,7 @@ func (x *NearMiss) String() string {
 func (*NearMiss) ProtoMessage() {}
 
 func (x *NearMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[12]
+	mi := &file_durward_v1_decision_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1429,7 @@ func (x *NearMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
 func (*NearMiss) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{12}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NearMiss) GetRule() *RuleReference {
@@ -1291,7 +1471,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_durward_v1_decision_proto_msgTypes[13]
+	mi := &file_durward_v1_decision_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1483,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[13]
+	mi := &file_durward_v1_decision_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1496,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{13}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Condition) GetText() string {
@@ -1379,7 +1559,7 @@ type LimitState struct {
 
 func (x *LimitState) Reset() {
 	*x = LimitState{}
-	mi := &file_durward_v1_decision_proto_msgTypes[14]
+	mi := &file_durward_v1_decision_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1571,7 @@ func (x *LimitState) String() string {
 func (*LimitState) ProtoMessage() {}
 
 func (x *LimitState) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[14]
+	mi := &file_durward_v1_decision_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1584,7 @@ func (x *LimitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitState.ProtoReflect.Descriptor instead.
 func (*LimitState) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{14}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LimitState) GetName() string {
@@ -1490,7 +1670,16 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"\x0ecorrelation_id\x18\x04 \x01(\tR\rcorrelationId\x12-\n" +
 	"\aexplain\x18\x05 \x01(\x0e2\x13.durward.v1.ExplainR\aexplainB\n" +
 	"\n" +
-	"\bquestion\"\xdd\x02\n" +
+	"\bquestion\"\x8f\x01\n" +
+	"\rReportRequest\x12.\n" +
+	"\x05check\x18\x01 \x01(\v2\x18.durward.v1.CheckRequestR\x05check\x12\x1f\n" +
+	"\vdecision_id\x18\x02 \x01(\tR\n" +
+	"decisionId\x12-\n" +
+	"\aoutcome\x18\x03 \x01(\x0e2\x13.durward.v1.OutcomeR\aoutcome\"a\n" +
+	"\x0eReportResponse\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n" +
+	"\treport_id\x18\x03 \x01(\tR\breportId\"\xdd\x02\n" +
 	"\vHTTPRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
 	"\x06scheme\x18\x02 \x01(\tR\x06scheme\x12\x12\n" +
@@ -1606,7 +1795,10 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"\x06shadow\x18\b \x01(\bR\x06shadow\x12\x1a\n" +
 	"\bdegraded\x18\t \x01(\bR\bdegraded\x12\x16\n" +
 	"\x06leased\x18\n" +
-	" \x01(\bR\x06leased*I\n" +
+	" \x01(\bR\x06leased*6\n" +
+	"\aOutcome\x12\x17\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eOUTCOME_FAILED\x10\x01*I\n" +
 	"\aExplain\x12\x17\n" +
 	"\x13EXPLAIN_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10EXPLAIN_DECISION\x10\x01\x12\x0f\n" +
@@ -1614,9 +1806,10 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"\x06Effect\x12\x16\n" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vEFFECT_DENY\x10\x01\x12\x10\n" +
-	"\fEFFECT_ALLOW\x10\x022O\n" +
+	"\fEFFECT_ALLOW\x10\x022\x90\x01\n" +
 	"\x0fDecisionService\x12<\n" +
-	"\x05Check\x12\x18.durward.v1.CheckRequest\x1a\x19.durward.v1.CheckResponseB;Z9github.com/durward-pdp/durward/proto/durward/v1;durwardv1b\x06proto3"
+	"\x05Check\x12\x18.durward.v1.CheckRequest\x1a\x19.durward.v1.CheckResponse\x12?\n" +
+	"\x06Report\x12\x19.durward.v1.ReportRequest\x1a\x1a.durward.v1.ReportResponseB;Z9github.com/durward-pdp/durward/proto/durward/v1;durwardv1b\x06proto3"
 
 var (
 	file_durward_v1_decision_proto_rawDescOnce sync.Once
@@ -1630,65 +1823,72 @@ func file_durward_v1_decision_proto_rawDescGZIP() []byte {
 	return file_durward_v1_decision_proto_rawDescData
 }
 
-var file_durward_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_durward_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_durward_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_durward_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_durward_v1_decision_proto_goTypes = []any{
-	(Explain)(0),                // 0: durward.v1.Explain
-	(Effect)(0),                 // 1: durward.v1.Effect
-	(*CheckRequest)(nil),        // 2: durward.v1.CheckRequest
-	(*HTTPRequest)(nil),         // 3: durward.v1.HTTPRequest
-	(*HeaderLine)(nil),          // 4: durward.v1.HeaderLine
-	(*Body)(nil),                // 5: durward.v1.Body
-	(*Operation)(nil),           // 6: durward.v1.Operation
-	(*Resource)(nil),            // 7: durward.v1.Resource
-	(*CheckResponse)(nil),       // 8: durward.v1.CheckResponse
-	(*Obligations)(nil),         // 9: durward.v1.Obligations
-	(*Explanation)(nil),         // 10: durward.v1.Explanation
-	(*PolicyExplanation)(nil),   // 11: durward.v1.PolicyExplanation
-	(*RuleReference)(nil),       // 12: durward.v1.RuleReference
-	(*RolePath)(nil),            // 13: durward.v1.RolePath
-	(*NearMiss)(nil),            // 14: durward.v1.NearMiss
-	(*Condition)(nil),           // 15: durward.v1.Condition
-	(*LimitState)(nil),          // 16: durward.v1.LimitState
-	nil,                         // 17: durward.v1.Resource.PropertiesEntry
-	nil,                         // 18: durward.v1.Obligations.MetadataEntry
-	(*durationpb.Duration)(nil), // 19: google.protobuf.Duration
+	(Outcome)(0),                // 0: durward.v1.Outcome
+	(Explain)(0),                // 1: durward.v1.Explain
+	(Effect)(0),                 // 2: durward.v1.Effect
+	(*CheckRequest)(nil),        // 3: durward.v1.CheckRequest
+	(*ReportRequest)(nil),       // 4: durward.v1.ReportRequest
+	(*ReportResponse)(nil),      // 5: durward.v1.ReportResponse
+	(*HTTPRequest)(nil),         // 6: durward.v1.HTTPRequest
+	(*HeaderLine)(nil),          // 7: durward.v1.HeaderLine
+	(*Body)(nil),                // 8: durward.v1.Body
+	(*Operation)(nil),           // 9: durward.v1.Operation
+	(*Resource)(nil),            // 10: durward.v1.Resource
+	(*CheckResponse)(nil),       // 11: durward.v1.CheckResponse
+	(*Obligations)(nil),         // 12: durward.v1.Obligations
+	(*Explanation)(nil),         // 13: durward.v1.Explanation
+	(*PolicyExplanation)(nil),   // 14: durward.v1.PolicyExplanation
+	(*RuleReference)(nil),       // 15: durward.v1.RuleReference
+	(*RolePath)(nil),            // 16: durward.v1.RolePath
+	(*NearMiss)(nil),            // 17: durward.v1.NearMiss
+	(*Condition)(nil),           // 18: durward.v1.Condition
+	(*LimitState)(nil),          // 19: durward.v1.LimitState
+	nil,                         // 20: durward.v1.Resource.PropertiesEntry
+	nil,                         // 21: durward.v1.Obligations.MetadataEntry
+	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
 }
 var file_durward_v1_decision_proto_depIdxs = []int32{
-	3,  // 0: durward.v1.CheckRequest.http:type_name -> durward.v1.HTTPRequest
-	6,  // 1: durward.v1.CheckRequest.operation:type_name -> durward.v1.Operation
-	0,  // 2: durward.v1.CheckRequest.explain:type_name -> durward.v1.Explain
-	4,  // 3: durward.v1.HTTPRequest.headers:type_name -> durward.v1.HeaderLine
-	5,  // 4: durward.v1.HTTPRequest.body:type_name -> durward.v1.Body
-	7,  // 5: durward.v1.Operation.resource:type_name -> durward.v1.Resource
-	17, // 6: durward.v1.Resource.properties:type_name -> durward.v1.Resource.PropertiesEntry
-	1,  // 7: durward.v1.CheckResponse.effect:type_name -> durward.v1.Effect
-	19, // 8: durward.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	9,  // 9: durward.v1.CheckResponse.obligations:type_name -> durward.v1.Obligations
-	10, // 10: durward.v1.CheckResponse.explanation:type_name -> durward.v1.Explanation
-	4,  // 11: durward.v1.Obligations.set_upstream:type_name -> durward.v1.HeaderLine
-	4,  // 12: durward.v1.Obligations.set_response:type_name -> durward.v1.HeaderLine
-	18, // 13: durward.v1.Obligations.metadata:type_name -> durward.v1.Obligations.MetadataEntry
-	16, // 14: durward.v1.Explanation.limits:type_name -> durward.v1.LimitState
-	11, // 15: durward.v1.Explanation.policies:type_name -> durward.v1.PolicyExplanation
-	1,  // 16: durward.v1.PolicyExplanation.effect:type_name -> durward.v1.Effect
-	12, // 17: durward.v1.PolicyExplanation.decider:type_name -> durward.v1.RuleReference
-	13, // 18: durward.v1.PolicyExplanation.roles:type_name -> durward.v1.RolePath
-	12, // 19: durward.v1.PolicyExplanation.matching:type_name -> durward.v1.RuleReference
-	14, // 20: durward.v1.PolicyExplanation.misses:type_name -> durward.v1.NearMiss
-	1,  // 21: durward.v1.RuleReference.effect:type_name -> durward.v1.Effect
-	12, // 22: durward.v1.NearMiss.rule:type_name -> durward.v1.RuleReference
-	15, // 23: durward.v1.NearMiss.conditions:type_name -> durward.v1.Condition
-	19, // 24: durward.v1.LimitState.window:type_name -> google.protobuf.Duration
-	19, // 25: durward.v1.LimitState.reset:type_name -> google.protobuf.Duration
-	19, // 26: durward.v1.LimitState.retry_after:type_name -> google.protobuf.Duration
-	2,  // 27: durward.v1.DecisionService.Check:input_type -> durward.v1.CheckRequest
-	8,  // 28: durward.v1.DecisionService.Check:output_type -> durward.v1.CheckResponse
-	28, // [28:29] is the sub-list for method output_type
-	27, // [27:28] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	6,  // 0: durward.v1.CheckRequest.http:type_name -> durward.v1.HTTPRequest
+	9,  // 1: durward.v1.CheckRequest.operation:type_name -> durward.v1.Operation
+	1,  // 2: durward.v1.CheckRequest.explain:type_name -> durward.v1.Explain
+	3,  // 3: durward.v1.ReportRequest.check:type_name -> durward.v1.CheckRequest
+	0,  // 4: durward.v1.ReportRequest.outcome:type_name -> durward.v1.Outcome
+	7,  // 5: durward.v1.HTTPRequest.headers:type_name -> durward.v1.HeaderLine
+	8,  // 6: durward.v1.HTTPRequest.body:type_name -> durward.v1.Body
+	10, // 7: durward.v1.Operation.resource:type_name -> durward.v1.Resource
+	20, // 8: durward.v1.Resource.properties:type_name -> durward.v1.Resource.PropertiesEntry
+	2,  // 9: durward.v1.CheckResponse.effect:type_name -> durward.v1.Effect
+	22, // 10: durward.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	12, // 11: durward.v1.CheckResponse.obligations:type_name -> durward.v1.Obligations
+	13, // 12: durward.v1.CheckResponse.explanation:type_name -> durward.v1.Explanation
+	7,  // 13: durward.v1.Obligations.set_upstream:type_name -> durward.v1.HeaderLine
+	7,  // 14: durward.v1.Obligations.set_response:type_name -> durward.v1.HeaderLine
+	21, // 15: durward.v1.Obligations.metadata:type_name -> durward.v1.Obligations.MetadataEntry
+	19, // 16: durward.v1.Explanation.limits:type_name -> durward.v1.LimitState
+	14, // 17: durward.v1.Explanation.policies:type_name -> durward.v1.PolicyExplanation
+	2,  // 18: durward.v1.PolicyExplanation.effect:type_name -> durward.v1.Effect
+	15, // 19: durward.v1.PolicyExplanation.decider:type_name -> durward.v1.RuleReference
+	16, // 20: durward.v1.PolicyExplanation.roles:type_name -> durward.v1.RolePath
+	15, // 21: durward.v1.PolicyExplanation.matching:type_name -> durward.v1.RuleReference
+	17, // 22: durward.v1.PolicyExplanation.misses:type_name -> durward.v1.NearMiss
+	2,  // 23: durward.v1.RuleReference.effect:type_name -> durward.v1.Effect
+	15, // 24: durward.v1.NearMiss.rule:type_name -> durward.v1.RuleReference
+	18, // 25: durward.v1.NearMiss.conditions:type_name -> durward.v1.Condition
+	22, // 26: durward.v1.LimitState.window:type_name -> google.protobuf.Duration
+	22, // 27: durward.v1.LimitState.reset:type_name -> google.protobuf.Duration
+	22, // 28: durward.v1.LimitState.retry_after:type_name -> google.protobuf.Duration
+	3,  // 29: durward.v1.DecisionService.Check:input_type -> durward.v1.CheckRequest
+	4,  // 30: durward.v1.DecisionService.Report:input_type -> durward.v1.ReportRequest
+	11, // 31: durward.v1.DecisionService.Check:output_type -> durward.v1.CheckResponse
+	5,  // 32: durward.v1.DecisionService.Report:output_type -> durward.v1.ReportResponse
+	31, // [31:33] is the sub-list for method output_type
+	29, // [29:31] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_durward_v1_decision_proto_init() }
@@ -1705,8 +1905,8 @@ func file_durward_v1_decision_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_durward_v1_decision_proto_rawDesc), len(file_durward_v1_decision_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   17,
+			NumEnums:      3,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,7 +21,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DecisionService_Check_FullMethodName = "/durward.v1.DecisionService/Check"
+	DecisionService_Check_FullMethodName  = "/durward.v1.DecisionService/Check"
+	DecisionService_Report_FullMethodName = "/durward.v1.DecisionService/Report"
 )
 
 // DecisionServiceClient is the client API for DecisionService service.
@@ -34,6 +35,10 @@ type DecisionServiceClient interface {
 	// says what to do; an RPC that fails was not answered, and its caller must follow a failure mode of its own.
 	// A check is not idempotent: it charges limits. It may be sent again only where it surely reached no server.
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
+	// Report tells that a call which was allowed failed for a reason that only the API could see: a wrong password, second
+	// factor or one-time code. The limits of its route that count denials alone are charged as by a denial, a moment later.
+	// Every answer is an OK RPC. A report is not idempotent: sent again, it may be charged again.
+	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
 }
 
 type decisionServiceClient struct {
@@ -54,6 +59,16 @@ func (c *decisionServiceClient) Check(ctx context.Context, in *CheckRequest, opt
 	return out, nil
 }
 
+func (c *decisionServiceClient) Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Report_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DecisionServiceServer is the server API for DecisionService service.
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
@@ -64,6 +79,10 @@ type DecisionServiceServer interface {
 	// says what to do; an RPC that fails was not answered, and its caller must follow a failure mode of its own.
 	// A check is not idempotent: it charges limits. It may be sent again only where it surely reached no server.
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)
+	// Report tells that a call which was allowed failed for a reason that only the API could see: a wrong password, second
+	// factor or one-time code. The limits of its route that count denials alone are charged as by a denial, a moment later.
+	// Every answer is an OK RPC. A report is not idempotent: sent again, it may be charged again.
+	Report(context.Context, *ReportRequest) (*ReportResponse, error)
 	mustEmbedUnimplementedDecisionServiceServer()
 }
 
@@ -76,6 +95,9 @@ type UnimplementedDecisionServiceServer struct{}
 
 func (UnimplementedDecisionServiceServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
+}
+func (UnimplementedDecisionServiceServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
 }
 func (UnimplementedDecisionServiceServer) mustEmbedUnimplementedDecisionServiceServer() {}
 func (UnimplementedDecisionServiceServer) testEmbeddedByValue()                         {}
@@ -116,6 +138,24 @@ func _DecisionService_Check_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_Report_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Report(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Report_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Report(ctx, req.(*ReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DecisionService_ServiceDesc is the grpc.ServiceDesc for DecisionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -126,6 +166,10 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Check",
 			Handler:    _DecisionService_Check_Handler,
+		},
+		{
+			MethodName: "Report",
+			Handler:    _DecisionService_Report_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

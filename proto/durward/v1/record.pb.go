@@ -83,7 +83,10 @@ type Record struct {
 	// observed is the reason for which a policy would have denied, where the bundle lets such requests pass as an alarm.
 	Observed string `protobuf:"bytes,32,opt,name=observed,proto3" json:"observed,omitempty"`
 	// candidate is what the next version of a policy says; present only where it disagrees.
-	Candidate     *RecordedCandidate `protobuf:"bytes,33,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	Candidate *RecordedCandidate `protobuf:"bytes,33,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	// report is set where this is no decision: the API let a call fail that was allowed, and reported it. Effect and reason are then
+	// those of the report.
+	Report        *RecordedReport `protobuf:"bytes,34,opt,name=report,proto3" json:"report,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -349,6 +352,68 @@ func (x *Record) GetCandidate() *RecordedCandidate {
 	return nil
 }
 
+func (x *Record) GetReport() *RecordedReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+// RecordedReport is what the API reported.
+type RecordedReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// outcome is "failed".
+	Outcome string `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// decision_id names the decision about the call, as the caller says.
+	DecisionId    string `protobuf:"bytes,2,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordedReport) Reset() {
+	*x = RecordedReport{}
+	mi := &file_durward_v1_record_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedReport) ProtoMessage() {}
+
+func (x *RecordedReport) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_record_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedReport.ProtoReflect.Descriptor instead.
+func (*RecordedReport) Descriptor() ([]byte, []int) {
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RecordedReport) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *RecordedReport) GetDecisionId() string {
+	if x != nil {
+		return x.DecisionId
+	}
+	return ""
+}
+
 // RecordedCandidate is an answer that did not count.
 type RecordedCandidate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -366,7 +431,7 @@ type RecordedCandidate struct {
 
 func (x *RecordedCandidate) Reset() {
 	*x = RecordedCandidate{}
-	mi := &file_durward_v1_record_proto_msgTypes[1]
+	mi := &file_durward_v1_record_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +443,7 @@ func (x *RecordedCandidate) String() string {
 func (*RecordedCandidate) ProtoMessage() {}
 
 func (x *RecordedCandidate) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[1]
+	mi := &file_durward_v1_record_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +456,7 @@ func (x *RecordedCandidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedCandidate.ProtoReflect.Descriptor instead.
 func (*RecordedCandidate) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{1}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RecordedCandidate) GetPolicy() string {
@@ -462,7 +527,7 @@ type RecordedRequest struct {
 
 func (x *RecordedRequest) Reset() {
 	*x = RecordedRequest{}
-	mi := &file_durward_v1_record_proto_msgTypes[2]
+	mi := &file_durward_v1_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +539,7 @@ func (x *RecordedRequest) String() string {
 func (*RecordedRequest) ProtoMessage() {}
 
 func (x *RecordedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[2]
+	mi := &file_durward_v1_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +552,7 @@ func (x *RecordedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedRequest.ProtoReflect.Descriptor instead.
 func (*RecordedRequest) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{2}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RecordedRequest) GetMethod() string {
@@ -608,7 +673,7 @@ type RecordedField struct {
 
 func (x *RecordedField) Reset() {
 	*x = RecordedField{}
-	mi := &file_durward_v1_record_proto_msgTypes[3]
+	mi := &file_durward_v1_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +685,7 @@ func (x *RecordedField) String() string {
 func (*RecordedField) ProtoMessage() {}
 
 func (x *RecordedField) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[3]
+	mi := &file_durward_v1_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +698,7 @@ func (x *RecordedField) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedField.ProtoReflect.Descriptor instead.
 func (*RecordedField) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{3}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RecordedField) GetName() string {
@@ -666,7 +731,7 @@ type RecordedCertificate struct {
 
 func (x *RecordedCertificate) Reset() {
 	*x = RecordedCertificate{}
-	mi := &file_durward_v1_record_proto_msgTypes[4]
+	mi := &file_durward_v1_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +743,7 @@ func (x *RecordedCertificate) String() string {
 func (*RecordedCertificate) ProtoMessage() {}
 
 func (x *RecordedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[4]
+	mi := &file_durward_v1_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +756,7 @@ func (x *RecordedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedCertificate.ProtoReflect.Descriptor instead.
 func (*RecordedCertificate) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{4}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RecordedCertificate) GetSubject() string {
@@ -753,7 +818,7 @@ type RecordedSubject struct {
 
 func (x *RecordedSubject) Reset() {
 	*x = RecordedSubject{}
-	mi := &file_durward_v1_record_proto_msgTypes[5]
+	mi := &file_durward_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +830,7 @@ func (x *RecordedSubject) String() string {
 func (*RecordedSubject) ProtoMessage() {}
 
 func (x *RecordedSubject) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[5]
+	mi := &file_durward_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +843,7 @@ func (x *RecordedSubject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedSubject.ProtoReflect.Descriptor instead.
 func (*RecordedSubject) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RecordedSubject) GetKey() string {
@@ -898,7 +963,7 @@ type RecordedResource struct {
 
 func (x *RecordedResource) Reset() {
 	*x = RecordedResource{}
-	mi := &file_durward_v1_record_proto_msgTypes[6]
+	mi := &file_durward_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +975,7 @@ func (x *RecordedResource) String() string {
 func (*RecordedResource) ProtoMessage() {}
 
 func (x *RecordedResource) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[6]
+	mi := &file_durward_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +988,7 @@ func (x *RecordedResource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedResource.ProtoReflect.Descriptor instead.
 func (*RecordedResource) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RecordedResource) GetType() string {
@@ -963,7 +1028,7 @@ type RecordedLimit struct {
 
 func (x *RecordedLimit) Reset() {
 	*x = RecordedLimit{}
-	mi := &file_durward_v1_record_proto_msgTypes[7]
+	mi := &file_durward_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1040,7 @@ func (x *RecordedLimit) String() string {
 func (*RecordedLimit) ProtoMessage() {}
 
 func (x *RecordedLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[7]
+	mi := &file_durward_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1053,7 @@ func (x *RecordedLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedLimit.ProtoReflect.Descriptor instead.
 func (*RecordedLimit) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RecordedLimit) GetName() string {
@@ -1067,7 +1132,7 @@ type RecordedStep struct {
 
 func (x *RecordedStep) Reset() {
 	*x = RecordedStep{}
-	mi := &file_durward_v1_record_proto_msgTypes[8]
+	mi := &file_durward_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1144,7 @@ func (x *RecordedStep) String() string {
 func (*RecordedStep) ProtoMessage() {}
 
 func (x *RecordedStep) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_record_proto_msgTypes[8]
+	mi := &file_durward_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1157,7 @@ func (x *RecordedStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedStep.ProtoReflect.Descriptor instead.
 func (*RecordedStep) Descriptor() ([]byte, []int) {
-	return file_durward_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_durward_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RecordedStep) GetPoint() string {
@@ -1114,7 +1179,7 @@ var File_durward_v1_record_proto protoreflect.FileDescriptor
 const file_durward_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"\x17durward/v1/record.proto\x12\n" +
-	"durward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\b\n" +
+	"durward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\b\n" +
 	"\x06Record\x12\x1f\n" +
 	"\vdecision_id\x18\x01 \x01(\tR\n" +
 	"decisionId\x12.\n" +
@@ -1150,7 +1215,12 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\x06masked\x18\x1e \x03(\tR\x06masked\x12\x1c\n" +
 	"\ttruncated\x18\x1f \x01(\bR\ttruncated\x12\x1a\n" +
 	"\bobserved\x18  \x01(\tR\bobserved\x12;\n" +
-	"\tcandidate\x18! \x01(\v2\x1d.durward.v1.RecordedCandidateR\tcandidate\"\x88\x01\n" +
+	"\tcandidate\x18! \x01(\v2\x1d.durward.v1.RecordedCandidateR\tcandidate\x122\n" +
+	"\x06report\x18\" \x01(\v2\x1a.durward.v1.RecordedReportR\x06report\"K\n" +
+	"\x0eRecordedReport\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x1f\n" +
+	"\vdecision_id\x18\x02 \x01(\tR\n" +
+	"decisionId\"\x88\x01\n" +
 	"\x11RecordedCandidate\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x16\n" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x16\n" +
@@ -1231,39 +1301,41 @@ func file_durward_v1_record_proto_rawDescGZIP() []byte {
 	return file_durward_v1_record_proto_rawDescData
 }
 
-var file_durward_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_durward_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_durward_v1_record_proto_goTypes = []any{
 	(*Record)(nil),                // 0: durward.v1.Record
-	(*RecordedCandidate)(nil),     // 1: durward.v1.RecordedCandidate
-	(*RecordedRequest)(nil),       // 2: durward.v1.RecordedRequest
-	(*RecordedField)(nil),         // 3: durward.v1.RecordedField
-	(*RecordedCertificate)(nil),   // 4: durward.v1.RecordedCertificate
-	(*RecordedSubject)(nil),       // 5: durward.v1.RecordedSubject
-	(*RecordedResource)(nil),      // 6: durward.v1.RecordedResource
-	(*RecordedLimit)(nil),         // 7: durward.v1.RecordedLimit
-	(*RecordedStep)(nil),          // 8: durward.v1.RecordedStep
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*RecordedReport)(nil),        // 1: durward.v1.RecordedReport
+	(*RecordedCandidate)(nil),     // 2: durward.v1.RecordedCandidate
+	(*RecordedRequest)(nil),       // 3: durward.v1.RecordedRequest
+	(*RecordedField)(nil),         // 4: durward.v1.RecordedField
+	(*RecordedCertificate)(nil),   // 5: durward.v1.RecordedCertificate
+	(*RecordedSubject)(nil),       // 6: durward.v1.RecordedSubject
+	(*RecordedResource)(nil),      // 7: durward.v1.RecordedResource
+	(*RecordedLimit)(nil),         // 8: durward.v1.RecordedLimit
+	(*RecordedStep)(nil),          // 9: durward.v1.RecordedStep
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_durward_v1_record_proto_depIdxs = []int32{
-	9,  // 0: durward.v1.Record.time:type_name -> google.protobuf.Timestamp
-	2,  // 1: durward.v1.Record.request:type_name -> durward.v1.RecordedRequest
-	5,  // 2: durward.v1.Record.subject:type_name -> durward.v1.RecordedSubject
-	6,  // 3: durward.v1.Record.resource:type_name -> durward.v1.RecordedResource
-	7,  // 4: durward.v1.Record.limits:type_name -> durward.v1.RecordedLimit
-	8,  // 5: durward.v1.Record.steps:type_name -> durward.v1.RecordedStep
-	1,  // 6: durward.v1.Record.candidate:type_name -> durward.v1.RecordedCandidate
-	3,  // 7: durward.v1.RecordedRequest.params:type_name -> durward.v1.RecordedField
-	3,  // 8: durward.v1.RecordedRequest.query:type_name -> durward.v1.RecordedField
-	3,  // 9: durward.v1.RecordedRequest.headers:type_name -> durward.v1.RecordedField
-	4,  // 10: durward.v1.RecordedRequest.certificate:type_name -> durward.v1.RecordedCertificate
-	9,  // 11: durward.v1.RecordedCertificate.not_after:type_name -> google.protobuf.Timestamp
-	9,  // 12: durward.v1.RecordedSubject.auth_time:type_name -> google.protobuf.Timestamp
-	3,  // 13: durward.v1.RecordedSubject.claims:type_name -> durward.v1.RecordedField
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	10, // 0: durward.v1.Record.time:type_name -> google.protobuf.Timestamp
+	3,  // 1: durward.v1.Record.request:type_name -> durward.v1.RecordedRequest
+	6,  // 2: durward.v1.Record.subject:type_name -> durward.v1.RecordedSubject
+	7,  // 3: durward.v1.Record.resource:type_name -> durward.v1.RecordedResource
+	8,  // 4: durward.v1.Record.limits:type_name -> durward.v1.RecordedLimit
+	9,  // 5: durward.v1.Record.steps:type_name -> durward.v1.RecordedStep
+	2,  // 6: durward.v1.Record.candidate:type_name -> durward.v1.RecordedCandidate
+	1,  // 7: durward.v1.Record.report:type_name -> durward.v1.RecordedReport
+	4,  // 8: durward.v1.RecordedRequest.params:type_name -> durward.v1.RecordedField
+	4,  // 9: durward.v1.RecordedRequest.query:type_name -> durward.v1.RecordedField
+	4,  // 10: durward.v1.RecordedRequest.headers:type_name -> durward.v1.RecordedField
+	5,  // 11: durward.v1.RecordedRequest.certificate:type_name -> durward.v1.RecordedCertificate
+	10, // 12: durward.v1.RecordedCertificate.not_after:type_name -> google.protobuf.Timestamp
+	10, // 13: durward.v1.RecordedSubject.auth_time:type_name -> google.protobuf.Timestamp
+	4,  // 14: durward.v1.RecordedSubject.claims:type_name -> durward.v1.RecordedField
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_durward_v1_record_proto_init() }
@@ -1277,7 +1349,7 @@ func file_durward_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_durward_v1_record_proto_rawDesc), len(file_durward_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

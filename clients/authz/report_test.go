@@ -100,6 +100,10 @@ func TestReportsThatAreNotAccepted(t *testing.T) {
 		}
 	}
 
+	if err := looked.Report(t.Context(), authz.Failed); !strings.Contains(err.Error(), "a dry run") {
+		t.Errorf("the server was asked: %v", err)
+	}
+
 	refusing, err := inProcess(t, adapter(t, func(r *request.Request) verdict.Verdict {
 		if r.Failure != nil {
 			return verdict.Verdict{Reason: verdict.NoRoute, Stage: "route", DecisionID: "r7"}

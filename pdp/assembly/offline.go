@@ -142,7 +142,11 @@ func (o *Offline) engine(own *stages, s *Session) (_ *pdp.Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return pdp.New(pdp.Options{Pipeline: line, Descriptors: alone, Recorder: forgetful{}, Clock: s.now, Random: o.random, Budget: offlineBudget})
+	reports, err := newReportPipeline(own, s.now, nil)
+	if err != nil {
+		return nil, err
+	}
+	return pdp.New(pdp.Options{Pipeline: line, Descriptors: alone, Reports: reports, Recorder: forgetful{}, Clock: s.now, Random: o.random, Budget: offlineBudget})
 }
 
 // Session decides on an Offline's bundle with counters and a clock of its own. Decisions may run at once.

@@ -71,6 +71,9 @@ func TestReports(t *testing.T) {
 				}
 				return
 			}
+			if len(s.reported) != 1 || len(heard) != 1 {
+				t.Fatalf("%d reports", len(s.reported))
+			}
 			if got := <-s.reported; got != method {
 				t.Errorf("reported %q, want %q", got, method)
 			}

@@ -63,7 +63,7 @@ func TestReports(t *testing.T) {
 		want    int
 	}{
 		"a failure":             {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, 1},
-		"a failure with a body": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 401) }, 1},
+		"a failure with a body": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusUnauthorized) }, 1},
 		"after an interim":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(401) }, 1},
 		"a success":             {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, 0},
 		"nothing":               {func(http.ResponseWriter, *http.Request) {}, 0},

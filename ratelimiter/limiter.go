@@ -28,22 +28,26 @@ type Options struct {
 	Queue int
 	// OnDegraded, if set, hears the cause each time that Shared fails. It must not block.
 	OnDegraded func(cause error)
+	// OnUnsettled, if set, hears how many units denials would have cost each time that Shared fails to settle them: local shares
+	// take theirs, other limits take none. It must not block.
+	OnUnsettled func(units int64)
 }
 
 // Limiter answers whether limits have room: from the shared store, and without it by what each limit says. It is safe
 // for concurrent use.
 type Limiter struct {
-	shared     Store
-	local      Store
-	now        func() time.Time
-	base       time.Time
-	configured int          // replicas, at least
-	replicas   atomic.Int64 // that divide local shares
-	exhausted  *exhausted
-	leases     *leases // nil where none are taken
-	settler    *settler
-	onDegraded func(error)
-	since      atomic.Int64 // microseconds at which the shared store began to fail; 0 while it answers
+	shared      Store
+	local       Store
+	now         func() time.Time
+	base        time.Time
+	configured  int          // replicas, at least
+	replicas    atomic.Int64 // that divide local shares
+	exhausted   *exhausted
+	leases      *leases // nil where none are taken
+	settler     *settler
+	onDegraded  func(error)
+	onUnsettled func(int64)
+	since       atomic.Int64 // microseconds at which the shared store began to fail; 0 while it answers
 }
 
 // New returns a Limiter. Close it to settle what waits.
@@ -57,6 +61,9 @@ func New(o Options) (*Limiter, error) {
 		return nil, errors.New("limiter: negative number of replicas, entries or calls")
 	}
 	l := &Limiter{shared: o.Shared, local: o.Local, now: o.Now, base: o.Now(), onDegraded: o.OnDegraded}
+	if l.onUnsettled = o.OnUnsettled; l.onUnsettled == nil {
+		l.onUnsettled = func(int64) {}
+	}
 	l.configured = max(o.Replicas, 1)
 	l.SetReplicas(0)
 	l.exhausted = newExhausted(orDefault(o.DenyCache, 1<<16))
@@ -175,9 +182,18 @@ func (l *Limiter) TrySettle(charges []Charge) (bool, error) {
 }
 
 func (l *Limiter) settle(ctx context.Context, charges []Charge) {
-	if len(charges) > 0 {
-		l.ask(ctx, charges, settle)
+	if len(charges) == 0 {
+		return
 	}
+	d := l.ask(ctx, charges, settle)
+	if !d.Degraded {
+		return
+	}
+	units := int64(0)
+	for i := range charges {
+		units += charges[i].Cost
+	}
+	l.onUnsettled(units)
 }
 
 func countingDenials(charges []Charge) []Charge {

@@ -510,6 +510,28 @@ func TestSettleChargesWhatCountsDenials(t *testing.T) {
 	}
 }
 
+// What the shared store was not told of is heard of, in units, whatever its limits do then.
+func TestUnsettledIsHeard(t *testing.T) {
+	units := int64(0)
+	b := newBench(t, func(o *ratelimiter.Options) { o.OnUnsettled = func(n int64) { units += n } })
+	denied := charge(t, ratelimiter.Definition{Name: "denied", Count: 10, Counting: ratelimiter.CountDenied, OnError: ratelimiter.Deny}, "k")
+	denied.Cost = 3
+	charges := []ratelimiter.Charge{denied, charge(t, ratelimiter.Definition{Name: "all", Count: 10, Counting: ratelimiter.CountAll}, "k"), charge(t, ratelimiter.Definition{Name: "allowed", Count: 10}, "k")}
+	for _, step := range []struct {
+		down bool
+		want int64
+	}{{false, 0}, {true, 4}, {true, 8}, {false, 8}} {
+		b.shared.down = step.down
+		if err := b.limiter.Settle(context.Background(), charges); err != nil || units != step.want {
+			t.Errorf("%+v: %d units, %v", step, units, err)
+		}
+		b.take(charges[2]) // what is no denial is not unsettled
+		if units != step.want {
+			t.Errorf("%+v: %d units after a take", step, units)
+		}
+	}
+}
+
 func TestSettleLaterLosesNothing(t *testing.T) {
 	b := newBench(t, func(o *ratelimiter.Options) { o.Queue = 8 })
 	b.shared.hold = make(chan struct{}, 1000)

@@ -36,6 +36,7 @@ type metrics struct {
 	failOpen    prometheus.Counter
 	panics      prometheus.Counter
 	unsettled   prometheus.Counter
+	settleLost  prometheus.Counter
 	limited     *prometheus.CounterVec
 	leased      *prometheus.CounterVec
 	ratelimit   ratelimitMetrics
@@ -53,6 +54,8 @@ type metrics struct {
 	redisTime   *prometheus.HistogramVec
 	redisErrors prometheus.Counter
 	redisOpen   prometheus.Gauge
+	redisBatch  prometheus.Histogram
+	redisBusy   prometheus.Counter
 	replicas    prometheus.Gauge
 	handshakes  prometheus.Counter
 }
@@ -84,6 +87,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 			Help: "Requests allowed although a dependency had failed, because the configuration says so."}),
 		unsettled: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_limit_settles_dropped_total",
 			Help: "Denials that no limit was charged for, because too many waited."}),
+		settleLost: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_limit_settles_degraded_total",
+			Help: "Units of limits that denials cost and Redis was not told of, because it failed: limits with on_error: local_share counted them in this replica, others not at all."}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_panics_total",
 			Help: "Decisions denied because a stage panicked."}),
 		limited: counters("durward_limited_total", "Requests that a limit refused, or would have refused where it is a shadow.", "limit", "shadow"),
@@ -108,6 +113,10 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 			Help: "Calls to Redis that failed."}),
 		redisOpen: prometheus.NewGauge(prometheus.GaugeOpts{Name: "durward_redis_circuit_open",
 			Help: "Servers of Redis that are taken for unreachable and only probed: without a cluster 0 or 1."}),
+		redisBatch: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "durward_redis_call_decisions",
+			Help: "Decisions that one call to Redis carried.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64}}),
+		redisBusy: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_redis_busy_total",
+			Help: "Decisions that Redis was not asked about, because too many waited: limits did what their on_error says."}),
 		replicas: prometheus.NewGauge(prometheus.GaugeOpts{Name: "durward_replicas",
 			Help: "Replicas that divide limits with on_error: local_share while Redis is out of reach: those that live, as last counted in Redis, and at least redis.replicas."}),
 		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_handshakes_failed_total",
@@ -120,7 +129,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		m.dropped.WithLabelValues(string(why))
 	}
 	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed, m.reports,
-		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.replicas, build,
+		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
 	return m
@@ -205,20 +214,29 @@ func (m *metrics) step(point string, took time.Duration, _ pipeline.Outcome, err
 }
 
 // redis times one call to Redis.
-func (m *metrics) redis(operation string, took time.Duration, err error) {
-	if errors.Is(err, redis.ErrOpen) {
+func (m *metrics) redis(c redis.Call) {
+	if errors.Is(c.Err, redis.ErrOpen) {
 		return // it was not made
 	}
-	if err != nil {
+	if c.Err != nil {
 		m.redisErrors.Inc()
 	}
-	m.redisTime.WithLabelValues(operation).Observe(took.Seconds())
+	m.redisTime.WithLabelValues(c.Operation).Observe(c.Duration.Seconds())
+	m.redisBatch.Observe(float64(c.Decisions))
 }
 
-// watchQueue shows how many records wait.
-func (m *metrics) watchQueue(queued func() int) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "durward_records_queue_length", Help: "Records that wait to be written."}, func() float64 { return float64(queued()) }))
+// watchRecords shows how many records wait.
+func (m *metrics) watchRecords(queued func() int) {
+	m.watch("durward_records_queue_length", "Records that wait to be written.", queued)
+}
+
+// watchRedis shows how many decisions wait for Redis.
+func (m *metrics) watchRedis(queued func() int) {
+	m.watch("durward_redis_queue_length", "Decisions that wait for a call to Redis.", queued)
+}
+
+func (m *metrics) watch(name, help string, length func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(length()) }))
 }
 
 // published shows the revisions in force and forgets the ones before.

@@ -15,6 +15,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/verdict"
+	"github.com/durward-pdp/durward/ratelimiter/redis"
 )
 
 // observed makes every metric show up.
@@ -30,8 +31,9 @@ func observed(t *testing.T) *metrics {
 	}}, m.limitNames.bounded)
 	m.decision(pdp.Observation{Adapter: "native", Service: "orders", Route: "log-in", Took: time.Millisecond, Report: true, Verdict: &verdict.Verdict{Reason: verdict.ReportedFailure}})
 	m.step("identity", time.Millisecond, pipeline.Stop, errors.New("an outage"))
-	m.redis("take", time.Millisecond, nil)
-	m.watchQueue(func() int { return 3 })
+	m.redis(redis.Call{Operation: "take", Decisions: 7, Duration: time.Millisecond})
+	m.watchRecords(func() int { return 3 })
+	m.watchRedis(func() int { return 4 })
 	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})
 	m.bundleLoads.WithLabelValues("acme", "loaded").Inc()
 	m.refused.WithLabelValues("/etc/durward/bundle").Set(1)
@@ -110,6 +112,8 @@ func TestMetrics(t *testing.T) {
 		{"durward_stage_duration_seconds", "stage=identity", 1},
 		{"durward_redis_duration_seconds", "operation=take", 1},
 		{"durward_redis_errors_total", "", 0},
+		{"durward_redis_call_decisions", "", 1},
+		{"durward_redis_queue_length", "", 4},
 		{"durward_records_queue_length", "", 3},
 		{"durward_bundle_info", "bundle=acme,revision=r1", 1},
 		{"durward_candidate_total", "bundle=acme,outcome=deny,policy=main,service=orders", 1},

@@ -86,8 +86,8 @@ func TestRecordLog(t *testing.T) {
 // TestCallsNotMade: what the breaker did not let through is neither a call nor an error of Redis.
 func TestCallsNotMade(t *testing.T) {
 	m := newMetrics(settings.Metrics{}, Version{})
-	m.redis("take", time.Millisecond, errors.New("timeout"))
-	m.redis("take", 0, fmt.Errorf("take: %w", redis.ErrOpen))
+	m.redis(redis.Call{Operation: "take", Decisions: 1, Duration: time.Millisecond, Err: errors.New("timeout")})
+	m.redis(redis.Call{Operation: "take", Decisions: 1, Err: fmt.Errorf("take: %w", redis.ErrOpen)})
 	f := families(t, m)
 	if calls, failed := f["durward_redis_duration_seconds"].samples["operation=take"], f["durward_redis_errors_total"].samples[""]; calls != 1 || failed != 1 {
 		t.Errorf("%v calls, %v errors", calls, failed)

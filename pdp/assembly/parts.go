@@ -79,6 +79,8 @@ func (p *parts) openLimiter(o Options, m *metrics) error {
 			return err
 		}
 		options.Shared = p.shared
+		options.OnUnsettled = func(units int64) { m.settleLost.Add(float64(units)) }
+		m.watchRedis(p.shared.Queued)
 	}
 	if p.limiter, err = ratelimiter.New(options); err != nil {
 		return err
@@ -131,7 +133,8 @@ func openRedis(o Options, m *metrics) (*redis.Store, error) {
 		Timeout:          time.Duration(configured.Timeout),
 		Now:              o.Clock,
 		OnHealth:         outages.health,
-		OnCall:           func(c redis.Call) { m.redis(c.Operation, c.Duration, c.Err) },
+		OnCall:           m.redis,
+		OnBusy:           m.redisBusy.Inc,
 	}
 	if options.TLS, err = redisTLS(configured); err != nil {
 		return nil, err
@@ -198,7 +201,7 @@ func (p *parts) openAudit(o Options, m *metrics) error {
 		Failed:  outages.failed,
 	}})
 	if err == nil {
-		m.watchQueue(p.audit.Queued)
+		m.watchRecords(p.audit.Queued)
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/durward-pdp/durward/internal/redistest"
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
 )
 
@@ -89,5 +90,34 @@ func TestReplicaLog(t *testing.T) {
 	l.beat(2, nil)
 	if diff := cmp.Diff([]string{"WARN replicas cannot be counted: local_share divides by the last number", "INFO replicas are counted again"}, messages(log)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestLimiterMetrics: what a server's limits do with Redis, and without it, shows in its metrics.
+func TestLimiterMetrics(t *testing.T) {
+	server := redistest.Start(t)
+	p, m := replica(t, server.URL())
+	limit, err := ratelimiter.NewLimit(ratelimiter.Definition{Name: "failures", Count: 10, Window: time.Hour, Counting: ratelimiter.CountDenied})
+	if err != nil {
+		t.Fatal(err)
+	}
+	charges := []ratelimiter.Charge{{Limit: limit, Key: "rl:{acme}:k", Cost: 2}}
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) { // a call may meet a machine that is slow
+		if d, err := p.limiter.Take(t.Context(), charges); err != nil || time.Now().After(end) {
+			t.Fatalf("%+v, %v", d, err)
+		} else if !d.Degraded {
+			break
+		}
+	}
+	f := families(t, m)
+	if f["durward_redis_call_decisions"].samples[""] == 0 || f["durward_redis_queue_length"].samples[""] != 0 {
+		t.Errorf("calls %v, queue %v", f["durward_redis_call_decisions"].samples, f["durward_redis_queue_length"].samples)
+	}
+	server.Kill()
+	if err := p.limiter.Settle(t.Context(), charges); err != nil {
+		t.Fatal(err)
+	}
+	if got := families(t, m)["durward_limit_settles_degraded_total"].samples[""]; got != 2 {
+		t.Errorf("%v units of denials that Redis was not told of", got)
 	}
 }

@@ -84,7 +84,9 @@ func (s *Store) ask(ctx context.Context, q question) (ratelimiter.Decision, erro
 		}
 		var d ratelimiter.Decision
 		if err = n.breaker.refusal(q.start); err == nil {
-			d, err = n.queue.ask(ctx, q)
+			if d, err = n.queue.ask(ctx, q); s.opt.OnBusy != nil && errors.Is(err, ErrBusy) {
+				s.opt.OnBusy()
+			}
 		} else {
 			s.directory.doubt()
 			s.observe(Call{Operation: q.op.String(), Decisions: 1, Limits: len(q.charges), Err: err})

@@ -72,6 +72,8 @@ type Options struct {
 	ScriptTime func() time.Time
 	// OnCall, if set, hears about each call; it must not block.
 	OnCall func(Call)
+	// OnBusy, if set, hears of each decision that was not sent because too many waited; it must not block.
+	OnBusy func()
 	// OnHealth, if set, hears each change of a server's breaker; it must not block. Of several servers it hears at a time.
 	OnHealth func(Health)
 

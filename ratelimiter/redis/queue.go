@@ -202,6 +202,12 @@ func (q *queue) put(j *job) error {
 	return nil
 }
 
+func (q *queue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.jobs
+}
+
 // close lets the lanes end once they have answered what waits.
 func (q *queue) close() {
 	q.mu.Lock()

@@ -64,12 +64,6 @@ func within(t *testing.T, what string, f func() bool) {
 	}
 }
 
-func (q *queue) length() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.jobs
-}
-
 // only returns the node of a store with a single server.
 func only(s *Store) *node { return s.directory.slots[0].Load() }
 
@@ -295,7 +289,8 @@ func TestCallerLeavesACall(t *testing.T) {
 }
 
 func TestQueueIsBounded(t *testing.T) {
-	server, s, first := busy(t, func(o *Options) { o.Batch.Queue = 2 })
+	var refused atomic.Int64
+	server, s, first := busy(t, func(o *Options) { o.Batch.Queue, o.OnBusy = 2, func() { refused.Add(1) } })
 	var wait []*job
 	for range 2 {
 		j := newJob(take, time.Now(), daily(t, "first"))
@@ -304,8 +299,8 @@ func TestQueueIsBounded(t *testing.T) {
 		}
 		wait = append(wait, j)
 	}
-	if _, err := s.Take(t.Context(), daily(t, "first")); !errors.Is(err, ErrBusy) {
-		t.Errorf("a decision beyond the queue: %v", err)
+	if _, err := s.Take(t.Context(), daily(t, "first")); !errors.Is(err, ErrBusy) || refused.Load() != 1 || s.Queued() != 2 {
+		t.Errorf("a decision beyond the queue: %v, %d refused, %d queued", err, refused.Load(), s.Queued())
 	}
 	server.Cont()
 	for _, j := range append(wait, first) {
@@ -315,6 +310,9 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	if got := left(t, s, daily(t, "first")); got != 97 {
 		t.Errorf("%d left, want 97", got)
+	}
+	if refused.Load() != 1 || s.Queued() != 0 {
+		t.Errorf("%d refused, %d queued", refused.Load(), s.Queued())
 	}
 	if h := s.Health(); h.State != Closed {
 		t.Errorf("a full queue opened the breaker: %v", h.Cause)

@@ -89,6 +89,15 @@ func (s *Store) Address() string {
 	return s.opt.addr
 }
 
+// Queued returns how many decisions wait for a call, at all servers.
+func (s *Store) Queued() int {
+	waiting := 0
+	for _, n := range s.directory.all() {
+		waiting += n.queue.length()
+	}
+	return waiting
+}
+
 // Health returns the state of the server, or of the one in the worst state.
 func (s *Store) Health() Health {
 	worst := Health{}

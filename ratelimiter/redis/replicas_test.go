@@ -2,12 +2,14 @@ package redis_test
 
 import (
 	"context"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/durward-pdp/durward/internal/redistest"
+	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
 )
 
@@ -243,6 +245,47 @@ func TestReplicasOfACluster(t *testing.T) {
 		}
 		if got != 3 {
 			t.Errorf("replica %d counts %d, %v after the slot has moved", i, got, err)
+		}
+	}
+}
+
+// A user of Redis that may use what docs/guide/operate.md lists, and nothing else, can count replicas.
+func TestReplicasNeedNoMoreThanIsDocumented(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/guide/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(guide), " Needs: ")
+	list, _, ok := strings.Cut(rest, ", on keys `rl:*`")
+	if !ok {
+		t.Fatal("the guide lists no commands")
+	}
+	args := []string{"--user", "durward", "on", ">secret", "~rl:*"}
+	for command := range strings.SplitSeq(list, ",") {
+		args = append(args, "+"+strings.ReplaceAll(strings.ToLower(strings.TrimSpace(command)), " ", "|"))
+	}
+	server := redistest.Start(t, args...)
+	s := newRedis(t, server.URL(), func(o *redis.Options) { o.Username, o.Password = "durward", "secret" })
+	r, err := s.Replica(redis.ReplicaOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.Beat(t.Context()); err != nil || got != 1 {
+		t.Errorf("%d replicas, %v", got, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.Run(ctx) // which takes it out
+	if reply := server.Do("ZCARD", redis.ReplicasKey); reply != ":0" && reply != "0" {
+		t.Errorf("after it left: %q", reply)
+	}
+	charges := []ratelimiter.Charge{charge(limit(t, ratelimiter.Definition{Count: 10, Window: time.Minute}), "k", 1)}
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for range 2 { // the second overwrites
+		if d, err := s.Take(t.Context(), charges); err != nil || !d.Allowed {
+			t.Errorf("%+v, %v", d, err)
 		}
 	}
 }

@@ -21,7 +21,7 @@ var (
 	attributeAndBelow = []string{"pdp/attribute", "pdp/request", "pdp/route", "pdp/subject"}
 	pipelineAndBelow  = append([]string{"pdp/pipeline", "pdp/verdict"}, attributeAndBelow...)
 	forStages         = append([]string{"pdp/bundle/format"}, pipelineAndBelow...)
-	forAdapters       = []string{"pdp/request", "pdp/subject", "pdp/verdict"}
+	forAdapters       = []string{"pdp/request", "pdp/subject", "pdp/unary", "pdp/verdict"}
 )
 
 // importRules is default deny: a package without a row fails, and an import that its row does not list fails.
@@ -43,6 +43,7 @@ var importRules = []rule{
 	{tree: "pdp/stage/policy", may: with(forStages, "pdp/stage/policy/pattern"), why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/policy/pattern", why: "Casbin's patterns alone: strings in, answers out"},
 	{tree: "pdp/stage/upstream", may: with(forStages, "pdp/token"), why: "stages are siblings that never see each other, an adapter or a wire type"},
+	{tree: "pdp/unary", may: []string{"pdp/request", "pdp/verdict"}, why: "what adapters share of gRPC knows no protocol"},
 	{tree: "pdp/adapter/extauthz", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
 	{tree: "pdp/adapter/forwardauth", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
 	{tree: "pdp/adapter/authzen", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
@@ -92,8 +93,8 @@ var owners = []owner{
 	{"github.com/dunglas/httpsfv", []string{"pdp/stage/limits"}, "structured fields are written for RateLimit alone"},
 	{"github.com/envoyproxy/go-control-plane/envoy", []string{"pdp/adapter/*"}, "Envoy's wire types end at the adapter"},
 	{"google.golang.org/genproto/googleapis/rpc", []string{"pdp/adapter/*", "clients/authz/grpcauthz"}, "wire types end at the adapter and at the client"},
-	{"google.golang.org/grpc", []string{"pdp/adapter/*", "pdp/assembly", "clients/...", "proto/..."}, "the core knows no transport"},
-	{"google.golang.org/protobuf", []string{"pdp/adapter/*", "pdp/audit", "clients/...", "proto/..."}, "the core knows no wire type"},
+	{"google.golang.org/grpc", []string{"pdp/adapter/*", "pdp/unary", "pdp/assembly", "clients/...", "proto/..."}, "the core knows no transport"},
+	{"google.golang.org/protobuf", []string{"pdp/adapter/*", "pdp/unary", "pdp/audit", "clients/...", "proto/..."}, "the core knows no wire type"},
 	{"github.com/prometheus/client_golang", []string{"pdp/assembly"}, "metrics are set up in one place"},
 	{"github.com/prometheus/client_model", []string{"pdp/assembly"}, "metrics are set up in one place"},
 	{"github.com/alecthomas/kong", []string{"cmd/..."}, "flags are the command's"},

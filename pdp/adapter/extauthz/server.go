@@ -5,10 +5,9 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/unary"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
@@ -62,7 +61,7 @@ type Server struct {
 // refuses everything.
 func New(options Options) *Server {
 	if options.Decider == nil {
-		options.Decider = refuser{}
+		options.Decider = unary.Refuser{}
 	}
 	if options.Caller == nil {
 		options.Caller = func(context.Context) (string, Asserts, bool) { return "", Asserts{}, false }
@@ -73,13 +72,6 @@ func New(options Options) *Server {
 	return &Server{options: options}
 }
 
-// refuser stands in for a missing Decider.
-type refuser struct{}
-
-func (refuser) Decide(context.Context, *request.Request) verdict.Verdict {
-	return verdict.Verdict{Reason: verdict.Internal, Degraded: true}
-}
-
 // Register makes registrar serve s. A message with text that is not UTF-8 is answered by s as well, and so refused and
 // recorded: gRPC would answer with an RPC error, an outage that clients can bring about. Envoy hands on the server name
 // of a TLS handshake as it came.
@@ -87,27 +79,9 @@ func Register(registrar grpc.ServiceRegistrar, s *Server) {
 	registrar.RegisterService(&grpc.ServiceDesc{
 		ServiceName: ServiceName,
 		HandlerType: (*authv3.AuthorizationServer)(nil),
-		Methods:     []grpc.MethodDesc{{MethodName: "Check", Handler: s.handle}},
+		Methods:     []grpc.MethodDesc{{MethodName: "Check", Handler: unary.Handler(authv3.Authorization_Check_FullMethodName, s.Check)}},
 		Metadata:    authv3.Authorization_ServiceDesc.Metadata,
 	}, s)
-}
-
-// handle is the method as gRPC calls it.
-func (s *Server) handle(_ any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-	// A message without fields of its own keeps all bytes, unread.
-	var sent emptypb.Empty
-	if err := decode(&sent); err != nil {
-		return nil, err // no message of protobuf at all: the answer is on its way
-	}
-	in := new(authv3.CheckRequest)
-	if proto.Unmarshal(sent.ProtoReflect().GetUnknown(), in) != nil {
-		in = nil // what was read before the fault is not all
-	}
-	if intercept == nil {
-		return s.Check(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{Server: s, FullMethod: authv3.Authorization_Check_FullMethodName}
-	return intercept(ctx, in, info, func(ctx context.Context, _ any) (any, error) { return s.Check(ctx, in) })
 }
 
 // Check answers one call. The error is always nil and the response never is: an RPC error would be an outage to

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/unary"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	durwardv1 "github.com/durward-pdp/durward/proto/durward/v1"
 )
@@ -146,7 +147,7 @@ func TestUnreadableMessages(t *testing.T) {
 		return next(ctx, in)
 	}} {
 		for _, sent := range [][]byte{torn, whole} {
-			answer, err := handler("/check", server(t, d, everything).Check)(nil, t.Context(), func(in any) error { return proto.Unmarshal(sent, in.(proto.Message)) }, intercept)
+			answer, err := unary.Handler("/check", server(t, d, everything).Check)(nil, t.Context(), func(in any) error { return proto.Unmarshal(sent, in.(proto.Message)) }, intercept)
 			if err != nil {
 				t.Fatal(err)
 			}

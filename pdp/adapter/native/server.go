@@ -4,10 +4,9 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/unary"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	durwardv1 "github.com/durward-pdp/durward/proto/durward/v1"
 )
@@ -73,16 +72,9 @@ func New(options Options) *Server {
 		options.Caller = func(context.Context) (string, Asserts, bool) { return "", Asserts{}, false }
 	}
 	if options.Decider == nil {
-		options.Decider = refuser{}
+		options.Decider = unary.Refuser{}
 	}
 	return &Server{options: options}
-}
-
-// refuser stands in for a missing Decider.
-type refuser struct{}
-
-func (refuser) Decide(context.Context, *request.Request) verdict.Verdict {
-	return verdict.Verdict{Reason: verdict.Internal, Degraded: true}
 }
 
 // Register makes registrar serve s. A message with text that is not UTF-8 is answered by s as well, and so refused and
@@ -92,34 +84,11 @@ func Register(registrar grpc.ServiceRegistrar, s *Server) {
 		ServiceName: ServiceName,
 		HandlerType: (*durwardv1.DecisionServiceServer)(nil),
 		Methods: []grpc.MethodDesc{
-			{MethodName: "Check", Handler: handler(durwardv1.DecisionService_Check_FullMethodName, s.Check)},
-			{MethodName: "Report", Handler: handler(durwardv1.DecisionService_Report_FullMethodName, s.Report)},
+			{MethodName: "Check", Handler: unary.Handler(durwardv1.DecisionService_Check_FullMethodName, s.Check)},
+			{MethodName: "Report", Handler: unary.Handler(durwardv1.DecisionService_Report_FullMethodName, s.Report)},
 		},
 		Metadata: durwardv1.DecisionService_ServiceDesc.Metadata,
 	}, s)
-}
-
-// handler returns a method as gRPC calls it.
-func handler[In any, Message interface {
-	*In
-	proto.Message
-}, Out any](method string, answer func(context.Context, Message) (Out, error)) grpc.MethodHandler {
-	return func(server any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-		// A message without fields of its own keeps all bytes, unread.
-		var sent emptypb.Empty
-		if err := decode(&sent); err != nil {
-			return nil, err // no message of protobuf at all: the answer is on its way
-		}
-		in := Message(new(In))
-		if proto.Unmarshal(sent.ProtoReflect().GetUnknown(), in) != nil {
-			in = nil // what was read before the fault is not all
-		}
-		if intercept == nil {
-			return answer(ctx, in)
-		}
-		info := &grpc.UnaryServerInfo{Server: server, FullMethod: method}
-		return intercept(ctx, in, info, func(ctx context.Context, _ any) (any, error) { return answer(ctx, in) })
-	}
 }
 
 // Check answers one call. The error is always nil and the response never is.

@@ -7,10 +7,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/unary"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
@@ -57,7 +56,7 @@ type Server struct {
 // New returns a server. Without a Caller it knows no caller, without a Decider it refuses.
 func New(options Options) *Server {
 	if options.Decider == nil {
-		options.Decider = refuser{}
+		options.Decider = unary.Refuser{}
 	}
 	if options.Caller == nil {
 		options.Caller = func(context.Context) (string, bool) { return "", false }
@@ -68,40 +67,15 @@ func New(options Options) *Server {
 	return &Server{options: options}
 }
 
-// refuser stands in for a missing Decider.
-type refuser struct{}
-
-func (refuser) Decide(context.Context, *request.Request) verdict.Verdict {
-	return verdict.Verdict{Reason: verdict.Internal, Degraded: true}
-}
-
 // Register makes registrar serve s. A message with text that is not UTF-8 is answered by s as well: gRPC would answer
 // with an RPC error, an outage that clients can bring about where a gateway puts what they send into a descriptor.
 func Register(registrar grpc.ServiceRegistrar, s *Server) {
 	registrar.RegisterService(&grpc.ServiceDesc{
 		ServiceName: ServiceName,
 		HandlerType: (*rlsv3.RateLimitServiceServer)(nil),
-		Methods:     []grpc.MethodDesc{{MethodName: "ShouldRateLimit", Handler: s.handle}},
+		Methods:     []grpc.MethodDesc{{MethodName: "ShouldRateLimit", Handler: unary.Handler(rlsv3.RateLimitService_ShouldRateLimit_FullMethodName, s.ShouldRateLimit)}},
 		Metadata:    rlsv3.RateLimitService_ServiceDesc.Metadata,
 	}, s)
-}
-
-// handle is the method as gRPC calls it.
-func (s *Server) handle(_ any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-	// A message without fields of its own keeps all bytes, unread.
-	var sent emptypb.Empty
-	if err := decode(&sent); err != nil {
-		return nil, err // no message of protobuf at all: the answer is on its way
-	}
-	in := new(rlsv3.RateLimitRequest)
-	if proto.Unmarshal(sent.ProtoReflect().GetUnknown(), in) != nil {
-		in = nil // what was read before the fault is not all
-	}
-	if intercept == nil {
-		return s.ShouldRateLimit(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{Server: s, FullMethod: rlsv3.RateLimitService_ShouldRateLimit_FullMethodName}
-	return intercept(ctx, in, info, func(ctx context.Context, _ any) (any, error) { return s.ShouldRateLimit(ctx, in) })
 }
 
 // ShouldRateLimit answers one call; nil is a message that could not be read, and is refused. Its errors are

@@ -27,8 +27,8 @@ func (s *Store) slot(charges []ratelimiter.Charge) (int, bool) {
 		return 0, true
 	}
 	first, slot := charges[0].Key, slotOf(string(charges[0].Key))
-	for i := range charges[1:] {
-		if k := charges[i+1].Key; !sharedTag(first, k) && slotOf(string(k)) != slot {
+	for i := range charges {
+		if k := charges[i].Key; !sharedTag(first, k) && slotOf(string(k)) != slot {
 			return 0, false
 		}
 	}

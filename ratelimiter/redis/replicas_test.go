@@ -249,6 +249,24 @@ func TestReplicasOfACluster(t *testing.T) {
 	}
 }
 
+// TestReplicasOfSentinels: beats follow the master that sentinels name.
+func TestReplicasOfSentinels(t *testing.T) {
+	servers := redistest.StartSentinel(t, nil, nil)
+	r, err := newSentinel(t, servers, nil).Replica(redis.ReplicaOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	beats := func() bool { n, err := r.Beat(context.Background()); return err == nil && n == 1 }
+	within(t, "a beat", beats)
+	servers.Failover()
+	within(t, "the replica is the master", func() bool { return servers.Replica.Role() == "master" })
+	servers.Replica.Do("DEL", redis.ReplicasKey) // what was copied does not count
+	within(t, "the new master counts", func() bool {
+		beats()
+		return servers.Replica.Do("ZCARD", redis.ReplicasKey) == "1"
+	})
+}
+
 // A user of Redis that may use what docs/guide/operate.md lists, and nothing else, can count replicas.
 func TestReplicasNeedNoMoreThanIsDocumented(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/guide/operate.md")

@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	subjects     = 10_000 // each has a counter of its own in every limit
+	subjects     = 10_000    // each has a counter of its own in every limit
 	window       = time.Hour // so that counters outlive the time between two of their requests, as they do in production
 	poolSize     = 64
 	plenty       = 10_000 // more than a round asks of a counter
-	shareAlone   = 4  // the requests of a lone caller are as many times fewer
-	memoryFactor = 50 // as many decisions in a round as against Redis
-	portTries    = 5  // another program may take the port between finding and using it
+	shareAlone   = 4      // the requests of a lone caller are as many times fewer
+	memoryFactor = 50     // as many decisions in a round as against Redis
+	portTries    = 5      // another program may take the port between finding and using it
 	// patience is longer than production's 20 ms: here a slow call is a figure, not an outage.
 	patience = 5 * time.Second
 )

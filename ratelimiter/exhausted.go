@@ -64,13 +64,20 @@ func (e *exhausted) put(key Key, d debt, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.seen[key]; !ok && len(s.seen) >= e.bound {
-		s.forget(now)
+		s.makeRoom(now)
 	}
 	s.seen[key] = d
 }
 
-// forget drops the stale among a few entries, or any one: an entry that is missing costs a call, nothing else.
-func (s *exhaustedShard) forget(now int64) {
+func (e *exhausted) forget(key Key) {
+	s := e.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.seen, key)
+}
+
+// makeRoom drops the stale among a few entries, or any one: an entry that is missing costs a call, nothing else.
+func (s *exhaustedShard) makeRoom(now int64) {
 	looked, dropped := 0, false
 	var last Key
 	for key, d := range s.seen {

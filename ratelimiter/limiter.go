@@ -31,6 +31,9 @@ type Options struct {
 	// OnUnsettled, if set, hears how many units denials would have cost each time that Shared fails to settle them: local shares
 	// take theirs, other limits take none. It must not block.
 	OnUnsettled func(units int64)
+	// Observe, if set, hears what each limit answered: of Take, of a Gate that refuses, and of what settles. Of a refusal it
+	// hears only the limits without room, and never of one that was not counted. It must not block or keep the status.
+	Observe func(key Key, s *Status, settled bool)
 }
 
 // Limiter answers whether limits have room: from the shared store, and without it by what each limit says. It is safe
@@ -47,6 +50,7 @@ type Limiter struct {
 	settler     *settler
 	onDegraded  func(error)
 	onUnsettled func(int64)
+	observe     func(Key, *Status, bool)
 	since       atomic.Int64 // microseconds at which the shared store began to fail; 0 while it answers
 }
 
@@ -60,7 +64,7 @@ func New(o Options) (*Limiter, error) {
 	case o.Replicas < 0 || o.DenyCache < 0 || o.Leases < 0 || o.Queue < 0:
 		return nil, errors.New("limiter: negative number of replicas, entries or calls")
 	}
-	l := &Limiter{shared: o.Shared, local: o.Local, now: o.Now, base: o.Now(), onDegraded: o.OnDegraded}
+	l := &Limiter{shared: o.Shared, local: o.Local, now: o.Now, base: o.Now(), onDegraded: o.OnDegraded, observe: o.Observe}
 	if l.onUnsettled = o.OnUnsettled; l.onUnsettled == nil {
 		l.onUnsettled = func(int64) {}
 	}
@@ -99,6 +103,15 @@ func (l *Limiter) Gate(charges []Charge) Decision {
 	if Check(charges) != nil {
 		return Decision{}
 	}
+	d := l.glance(charges)
+	if !d.Allowed {
+		l.tell(charges, &d, false)
+	}
+	return d
+}
+
+// glance decides without I/O.
+func (l *Limiter) glance(charges []Charge) Decision {
 	if l.shared != nil {
 		return l.recall(charges)
 	}
@@ -119,10 +132,13 @@ func (l *Limiter) Take(ctx context.Context, charges []Charge) (Decision, error) 
 	}
 	if l.shared != nil && !l.countsRefusal(charges) {
 		if d := l.recall(charges); !d.Allowed {
+			l.tell(charges, &d, false)
 			return d, nil
 		}
 	}
-	return l.put(ctx, charges, take), nil
+	d := l.put(ctx, charges, take)
+	l.tell(charges, &d, false)
+	return d, nil
 }
 
 // Peek answers what Take would and charges nothing.
@@ -186,6 +202,7 @@ func (l *Limiter) settle(ctx context.Context, charges []Charge) {
 		return
 	}
 	d := l.ask(ctx, charges, settle)
+	l.tell(charges, &d, true)
 	if !d.Degraded {
 		return
 	}
@@ -246,6 +263,28 @@ func (l *Limiter) ask(ctx context.Context, charges []Charge, do operation) Decis
 	}
 	l.remember(charges, &d, sent)
 	return d
+}
+
+// tell hands the answers on to whoever observes. They stand in the order of their charges, where a refusal from memory has
+// fewer.
+func (l *Limiter) tell(charges []Charge, d *Decision, settled bool) {
+	if l.observe == nil {
+		return
+	}
+	for i := range d.Limits {
+		s := &d.Limits[i]
+		for len(charges) > 0 && charges[0].Limit != s.Limit {
+			charges = charges[1:]
+		}
+		if len(charges) == 0 {
+			return
+		}
+		key := charges[0].Key
+		charges = charges[1:]
+		if !s.Unavailable && (d.Allowed || settled || !s.Room) {
+			l.observe(key, s, settled)
+		}
+	}
 }
 
 // micros follows the monotonic clock, where the clock has one.

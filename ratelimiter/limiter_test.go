@@ -71,6 +71,13 @@ func (s *switchable) Peek(ctx context.Context, c []ratelimiter.Charge) (ratelimi
 	return s.Store.Peek(ctx, c)
 }
 
+func (s *switchable) Clear(ctx context.Context, key ratelimiter.Key) (bool, error) {
+	if err := s.ask(); err != nil {
+		return false, err
+	}
+	return s.Store.(ratelimiter.Clearer).Clear(ctx, key)
+}
+
 func (b *bench) store() *memory.Store {
 	s, err := memory.New(memory.Options{Now: func() time.Time { return b.at }})
 	if err != nil {

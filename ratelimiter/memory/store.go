@@ -76,6 +76,18 @@ func (s *Store) Peek(_ context.Context, charges []ratelimiter.Charge) (ratelimit
 	return s.run(charges, peek)
 }
 
+// Clear implements ratelimiter.Clearer.
+func (s *Store) Clear(_ context.Context, key ratelimiter.Key) (bool, error) {
+	sh := &s.shards[s.shardOf(key)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	i, ok := sh.index[key]
+	if ok {
+		sh.drop(i)
+	}
+	return ok, nil
+}
+
 // Stats returns how many counters are kept and how many were forgotten for want of room since the start.
 func (s *Store) Stats() (keys int, evicted uint64) {
 	for i := range s.shards {
@@ -113,7 +125,7 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 	work := all[:len(charges)]
 	var locks uint64
 	for i := range charges {
-		work[i].shard = int(maphash.String(s.seed, string(charges[i].Key)) % uint64(len(s.shards))) //nolint:gosec // less than the number of shards
+		work[i].shard = s.shardOf(charges[i].Key)
 		locks |= 1 << work[i].shard
 	}
 	d := ratelimiter.Decision{Allowed: true, Limits: make([]ratelimiter.Status, len(charges))}
@@ -152,6 +164,10 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 		d.Limits[i] = charges[i].Status(&r)
 	}
 	return d, nil
+}
+
+func (s *Store) shardOf(key ratelimiter.Key) int {
+	return int(maphash.String(s.seed, string(key)) % uint64(len(s.shards))) //nolint:gosec // less than the number of shards
 }
 
 // look reads one counter and reports whether it lets the decision pass.

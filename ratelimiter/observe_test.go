@@ -1,0 +1,132 @@
+package ratelimiter_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/durward-pdp/durward/ratelimiter"
+)
+
+// observed collects what a limiter tells, as "KEY room" or "KEY none", and "settled" behind it.
+type observed []string
+
+func (o *observed) hear(key ratelimiter.Key, s *ratelimiter.Status, settled bool) {
+	values, _ := key.Values()
+	text := fmt.Sprintf("%s %s", values[0].Text, map[bool]string{true: "room", false: "none"}[s.Room])
+	if settled {
+		text += " settled"
+	}
+	if s.Degraded {
+		text += " degraded"
+	}
+	*o = append(*o, text)
+}
+
+func (o *observed) expect(t *testing.T, what string, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, []string(*o)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+	*o = nil
+}
+
+func TestObserve(t *testing.T) {
+	var seen observed
+	b := newBench(t, func(o *ratelimiter.Options) { o.Observe = seen.hear })
+	wide := charge(t, ratelimiter.Definition{Name: "wide", Count: 100, Window: time.Minute}, "wide")
+	tight := charge(t, ratelimiter.Definition{Name: "tight", Count: 1, Window: time.Minute}, "tight")
+	shadow := charge(t, ratelimiter.Definition{Name: "shadow", Count: 1, Window: time.Minute, Shadow: true}, "shadow")
+	denied := charge(t, ratelimiter.Definition{Name: "denied", Count: 9, Window: time.Minute, Counting: ratelimiter.CountDenied}, "denied")
+	strict := charge(t, ratelimiter.Definition{Name: "strict", Count: 9, Window: time.Minute, OnError: ratelimiter.Deny}, "strict")
+
+	b.take(wide, shadow, tight)
+	seen.expect(t, "all have room", "wide room", "shadow room", "tight room")
+	b.take(wide, shadow)
+	seen.expect(t, "a shadow without room lets pass", "wide room", "shadow none")
+	if d := b.limiter.Gate([]ratelimiter.Charge{wide}); !d.Allowed {
+		t.Error("the gate refuses")
+	}
+	seen.expect(t, "a gate that lets pass is not the answer yet")
+	b.shared.down = false
+	b.take(wide, tight) // asks the store
+	seen.expect(t, "a refusal tells of who refuses", "tight none")
+	b.take(wide, tight) // from memory
+	seen.expect(t, "a refusal from memory", "tight none")
+	if d := b.limiter.Gate([]ratelimiter.Charge{wide, tight}); d.Allowed {
+		t.Error("the gate lets pass")
+	}
+	seen.expect(t, "a refusal by the gate", "tight none")
+	if _, err := b.limiter.Peek(t.Context(), []ratelimiter.Charge{wide}); err != nil {
+		t.Fatal(err)
+	}
+	seen.expect(t, "a look")
+	if err := b.limiter.Settle(context.Background(), []ratelimiter.Charge{wide, denied}); err != nil {
+		t.Fatal(err)
+	}
+	seen.expect(t, "a settled denial", "denied room settled")
+
+	b.shared.down = true
+	b.take(wide)
+	seen.expect(t, "a share", "wide room degraded")
+	b.take(charge(t, ratelimiter.Definition{Name: "fresh", Count: 100, Window: time.Minute}, "fresh"), strict)
+	seen.expect(t, "what is refused by decree is nobody's count")
+}
+
+func TestClear(t *testing.T) {
+	b := newBench(t, nil)
+	one := charge(t, ratelimiter.Definition{Name: "one", Count: 1, Window: time.Minute}, "k")
+	other := charge(t, ratelimiter.Definition{Name: "one", Count: 1, Window: time.Minute}, "other")
+	clearKey := func(want bool) {
+		t.Helper()
+		if had, err := b.limiter.Clear(t.Context(), one.Key); err != nil || had != want {
+			t.Errorf("clear: %t, %v; want %t", had, err, want)
+		}
+	}
+	clearKey(false)
+	if n := b.passed(3, one) + b.passed(3, other); n != 2 {
+		t.Fatalf("%d passed", n)
+	}
+	clearKey(true)
+	if d := b.limiter.Gate([]ratelimiter.Charge{one}); !d.Allowed {
+		t.Error("the refusal is remembered here")
+	}
+	if n := b.passed(3, one); n != 1 {
+		t.Errorf("%d passed after the clear", n)
+	}
+	if b.passed(1, other) != 0 {
+		t.Error("another counter was cleared")
+	}
+
+	// The local share goes with it.
+	b.shared.down = true
+	b.at = b.at.Add(2 * time.Second) // the refusal is forgotten by now
+	if n := b.passed(5, one); n != 1 {
+		t.Fatalf("%d passed of a share", n)
+	}
+	if _, err := b.limiter.Clear(t.Context(), one.Key); err == nil {
+		t.Error("cleared while the store is down")
+	}
+	if n := b.passed(1, one); n != 0 {
+		t.Error("a clear that failed has cleared the share")
+	}
+	b.shared.down = false
+	clearKey(true)
+	b.shared.down = true
+	if n := b.passed(5, one); n != 1 {
+		t.Errorf("%d passed of a share after the clear", n)
+	}
+}
+
+// bare is a store that forgets nothing.
+type bare struct{ ratelimiter.Store }
+
+func TestClearNeedsAStoreThatForgets(t *testing.T) {
+	b := newBench(t, func(o *ratelimiter.Options) { o.Shared = bare{o.Shared} })
+	if _, err := b.limiter.Clear(t.Context(), "k"); err == nil {
+		t.Error("cleared")
+	}
+}

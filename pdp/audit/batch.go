@@ -67,6 +67,7 @@ func (l *Log) deliver(lines []byte) int {
 // finish makes room for what was written. Records left over stay counted, as not written, with all that still waits.
 func (l *Log) finish(left int) {
 	l.mu.Lock()
+	l.written += uint64(l.writing - left) //nolint:gosec // never more are left than there were
 	l.writing, l.handed = left, 0
 	lost := left
 	if left > 0 {

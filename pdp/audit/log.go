@@ -110,6 +110,8 @@ type Log struct {
 	waiting  int           // records in pending
 	writing  int           // records that the writer has in hand
 	handed   int           // their bytes
+	queued   uint64        // records that ever found room
+	written  uint64        // those of them that the sink has taken
 	room     chan struct{} // closed, and made anew, when room was made or the log is closed
 	closed   bool
 	quitOnce sync.Once
@@ -219,6 +221,7 @@ func (l *Log) queue(ctx context.Context, line []byte, allowed bool) Drop {
 		if l.fits(len(line), allowed) {
 			l.pending = append(l.pending, line...)
 			l.waiting++
+			l.queued++
 			l.mu.Unlock()
 			l.wakeWriter()
 			return ""

@@ -157,6 +157,21 @@ func TestKeysBounds(t *testing.T) {
 	}
 }
 
+// Of who was noticed from the first event on nothing can be missed in that window, however many others come.
+func TestNothingIsMissedOfWhoWasThere(t *testing.T) {
+	b := newBench(t, Options{})
+	for range 1000 {
+		b.see("l", "first", 0, false)
+	}
+	for i := range 10 * summaryKeys {
+		b.see("l", strconv.Itoa(i), 0, false)
+	}
+	keys := b.keys("l")
+	if keys[0].Key != keyOf("l", "first") || keys[0].Refused != 1000 || keys[0].Missed != 0 || keys[1].Missed == 0 {
+		t.Errorf("%+v", keys[:2])
+	}
+}
+
 func TestTrackerIsBounded(t *testing.T) {
 	b := newBench(t, Options{Limits: 3, Recent: 2, Window: time.Minute})
 	for i := range 5 {

@@ -79,6 +79,10 @@ func (d *Domain) Name() string { return d.name }
 // requests, so that a caller can prepare for each. It must not be changed.
 func (d *Domain) Limits() map[*Limit]string { return d.limits }
 
+// Keys are the counters of all rules of the domain. Their first value is the unit; then come the keys and values of the
+// descriptor, in turn, where a missing value marks that the next one is a wildcard whose values share a counter.
+func (d *Domain) Keys() ratelimiter.KeySpace { return d.keys }
+
 type compiler struct {
 	part     int
 	problems []Problem

@@ -12,6 +12,7 @@ import (
 // part is what the stage knows of a service. It is immutable.
 type part struct {
 	routes []routeLimits // by the route's index
+	infos  []Info
 }
 
 // routeLimits are the limits of one route: all, those that the gate takes, and the others.

@@ -52,6 +52,7 @@ func (*Stage) Compile(b *format.Bundle, s *format.Service) (any, format.Problems
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
+	p.infos = c.infos(p)
 	return p, nil
 }
 

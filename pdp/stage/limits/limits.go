@@ -94,12 +94,16 @@ func (g gate) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcome,
 	if err != nil {
 		return pipeline.Stop, err
 	}
+	return g.passGate(ctx, c, r)
+}
+
+func (s *Stage) passGate(ctx context.Context, c *pipeline.Case, r *routeLimits) (pipeline.Outcome, error) {
 	if known := r.known(&c.Facts); len(known) > 0 {
-		if d := g.limiter.Gate(known); !d.Allowed {
+		if d := s.limiter.Gate(known); !d.Allowed {
 			return refuse(c, &d)
 		}
 	}
-	return g.ask(ctx, c, r.gate)
+	return s.ask(ctx, c, r.gate)
 }
 
 type take struct{ *Stage }
@@ -160,10 +164,12 @@ func ahead(ctx context.Context) (context.Context, context.CancelFunc) {
 // I/O of its own and never waits, unless the stage was told to: when too many denials wait to be charged, this one is
 // not, and Dropped is told.
 func (s *Stage) Settle(c *pipeline.Case) {
-	r, err := limitsOf(c)
-	if err != nil || c.Request.Mode == request.Dry {
-		return
+	if r, err := limitsOf(c); err == nil && c.Request.Mode != request.Dry {
+		s.settle(c, r)
 	}
+}
+
+func (s *Stage) settle(c *pipeline.Case, r *routeLimits) {
 	var due []ratelimiter.Charge
 	for _, b := range r.all {
 		counting := b.limit.Definition().Counting

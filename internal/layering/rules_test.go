@@ -56,6 +56,7 @@ var importRules = []rule{
 	{tree: "pdp/decisiontest", may: []string{"pdp/bundle/format", "pdp/bundle/format/suite", "pdp/bundle/format/ratelimits", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token"}, tests: []string{"pdp/assembly"}, why: "decision tests run against any decider"},
 	{tree: "pdp/assembly", may: []string{"pdp/...", "ratelimiter/..."}, tests: []string{"proto/...", "clients/...", "deploy/quickstart"}, why: "the one place that names every part; nothing outside the server"},
 	{tree: "pdp/assembly/settings", may: []string{"pdp/bundle/format", "pdp/request"}, why: "the operator's settings, decoded and checked; they start nothing"},
+	{tree: "pdp/assembly/limitsapi", why: "the admin listener's documents, for the server that writes and the command that reads them"},
 	{tree: "pdp/lint", may: []string{"pdp/bundle", "pdp/bundle/format", "pdp/attribute", "pdp/decisiontest", "pdp/stage/policy"}, tests: []string{"pdp/assembly"}, why: "a tool over bundles, not a server"},
 	{tree: "ratelimiter/...", may: []string{"ratelimiter/..."}, why: "usable without pdp"},
 	{tree: "clients/...", may: []string{"clients/...", "proto/..."}, tests: []string{"clients/authz/authztest", "pdp/adapter/native"}, why: "a client must not pull the server in"},
@@ -64,7 +65,7 @@ var importRules = []rule{
 	{tree: "deploy/quickstart", why: "embedded files and a sample API, as a stranger would write it"},
 	{tree: "deploy/quickstart/stack", may: []string{"deploy/quickstart"}, why: "it starts programs and links none of them"},
 	{tree: "deploy/quickstart/reports", may: []string{"clients/..."}, tests: []string{"pdp/assembly/..."}, why: "a sample service sees what any Go service would see"},
-	{tree: "cmd/...", may: []string{"cmd/...", "pdp/assembly", "pdp/assembly/settings", "pdp/lint", "pdp/bundle", "pdp/bundle/format", "pdp/bundle/format/ratelimits", "pdp/bundle/format/suite", "pdp/decisiontest", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token", "clients/...", "proto/...", "deploy/quickstart/..."}, why: "the command parses and hands over"},
+	{tree: "cmd/...", may: []string{"cmd/...", "pdp/assembly", "pdp/assembly/limitsapi", "pdp/assembly/settings", "pdp/lint", "pdp/bundle", "pdp/bundle/format", "pdp/bundle/format/ratelimits", "pdp/bundle/format/suite", "pdp/decisiontest", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token", "clients/...", "proto/...", "deploy/quickstart/..."}, why: "the command parses and hands over"},
 	{tree: "internal/...", may: []string{"..."}, why: "test support may import anything; only tests import it"},
 	{tree: "test/...", may: []string{"..."}, why: "end-to-end tests may import anything"},
 }

@@ -38,6 +38,7 @@ type adminOptions struct {
 	version  Version
 	clock    func() time.Time
 	logger   *slog.Logger
+	limits   *limitsAdmin
 }
 
 func newAdmin(o adminOptions) (*admin, error) {
@@ -56,6 +57,7 @@ func newAdmin(o adminOptions) (*admin, error) {
 	})
 	mux.Handle("GET /metrics", known.only(promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{})))
 	mux.Handle("GET /configz", known.only(configz(o)))
+	o.limits.register(mux, known, o.settings.Admin.Address)
 	if settings.Local(o.settings.Admin.Address) {
 		// Profiles show what is in memory: they are for whoever is on the machine.
 		for path, handler := range map[string]http.HandlerFunc{
@@ -78,6 +80,7 @@ func newAdmin(o adminOptions) (*admin, error) {
 	}
 	return &admin{listener: listener, server: &http.Server{
 		Handler:           mux,
+		ConnContext:       withOrigin,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       time.Minute,

@@ -3,7 +3,6 @@ package assembly
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -82,15 +81,11 @@ func (c *callers) name(next http.Handler) http.Handler {
 
 // ofHTTP returns who made the request; false for nobody that the listener knows.
 func (c *callers) ofHTTP(r *http.Request) (caller, bool) {
-	var leaf *x509.Certificate
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		leaf = r.TLS.VerifiedChains[0][0]
-	}
 	authorization := ""
 	if values := r.Header.Values("Authorization"); len(values) == 1 {
 		authorization = values[0]
 	}
-	return c.find(leaf, authorization)
+	return c.find(verified(r), authorization)
 }
 
 // serveHTTP answers until the listener is closed.

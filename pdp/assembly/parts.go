@@ -20,6 +20,7 @@ import (
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
+	"github.com/durward-pdp/durward/ratelimiter/usage"
 )
 
 // parts are what an engine is made of.
@@ -31,6 +32,7 @@ type parts struct {
 	audit       *audit.Log
 
 	limiter *ratelimiter.Limiter
+	usage   *usage.Tracker
 	shared  *redis.Store
 	leave   func() // ends the beats of this replica
 	file    *audit.File
@@ -71,7 +73,10 @@ func (p *parts) openLimiter(o Options, m *metrics) error {
 	if err != nil {
 		return err
 	}
-	options := ratelimiter.Options{Local: local, Now: o.Clock, Replicas: o.Settings.Redis.Replicas}
+	if p.usage, err = usage.New(usage.Options{Now: o.Clock}); err != nil {
+		return err
+	}
+	options := ratelimiter.Options{Local: local, Now: o.Clock, Replicas: o.Settings.Redis.Replicas, Observe: p.usage.Observe}
 	if !o.Settings.Redis.Shared() {
 		o.Logger.Warn("no Redis: limits are kept in memory, each replica counts for itself (redis.url, redis.addresses or --redis share them)")
 	} else {

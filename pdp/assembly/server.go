@@ -91,6 +91,10 @@ func (s *Server) open() (err error) {
 		if s.admin, err = newAdmin(adminOptions{
 			settings: &options.Settings, registry: s.metrics.registry, snapshot: s.engine.Snapshot,
 			ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
+			limits: &limitsAdmin{
+				snapshot: s.engine.Snapshot, limiter: s.parts.limiter, usage: s.parts.usage, audit: s.parts.audit,
+				clock: options.Clock, random: options.Random,
+			},
 		}); err != nil {
 			return fmt.Errorf("opening admin listener: %w", err)
 		}

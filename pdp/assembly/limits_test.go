@@ -1,0 +1,725 @@
+package assembly
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/durward-pdp/durward/internal/redistest"
+	"github.com/durward-pdp/durward/pdp"
+	"github.com/durward-pdp/durward/pdp/assembly/limitsapi"
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
+	"github.com/durward-pdp/durward/pdp/audit"
+	"github.com/durward-pdp/durward/pdp/bundle"
+	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/stage/descriptors"
+	"github.com/durward-pdp/durward/pdp/stage/limits"
+	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/memory"
+	"github.com/durward-pdp/durward/ratelimiter/redis"
+	"github.com/durward-pdp/durward/ratelimiter/usage"
+)
+
+const limitedBundle = `format: 1
+requires: "1.0"
+name: acme
+limit_definitions:
+  everybody: {rate: 50/s, by: []}
+`
+
+const limitedService = `service: orders
+match: [{host: orders.example.com}]
+identity: {mode: none}
+limit_definitions:
+  per-address: {rate: 2/min, by: [client.network, request.header.x-device], missing: share, count: allowed}
+  odd: {rate: 10/min, by: [request.method], algorithm: sliding_window, shadow: true, on_error: allow}
+routes:
+  - {name: read, path: /orders, methods: [GET], access: public, limits: [everybody, per-address]}
+  - {name: other, path: /other, methods: [GET], access: public, limits: [odd]}
+`
+
+const limitedOther = `service: bills
+match: [{host: bills.example.com}]
+identity: {mode: none}
+limit_definitions:
+  per-address: {by: [client.network], by_class: {of: request.header.plan, first_of: [{gold: {rate: 60/min, burst: 3}}], otherwise: {rate: 20/min, burst: 1}}}
+routes:
+  - {name: read, path: /bills, methods: [GET], access: public, limits: [everybody, per-address]}
+`
+
+const limitedDomain = `domain: edge
+descriptors:
+  - {key: user, detailed_metric: true, rate_limit: {unit: minute, requests_per_unit: 2, name: per-user}}
+  - {key: closed, rate_limit: {unit: minute, requests_per_unit: 0}}
+`
+
+// limitsWorld is an admin listener over a bundle with limits, and what decides by it.
+type limitsWorld struct {
+	t       *testing.T
+	engine  *pdp.Engine
+	admin   *admin
+	records *recordSink
+	client  *http.Client
+	base    string
+	far     atomic.Bool // every connection looks as if it came from another machine
+}
+
+// recordSink takes lines, unless it is told to hang.
+type recordSink struct {
+	logged
+	hang atomic.Pointer[chan struct{}]
+}
+
+func (s *recordSink) Write(p []byte) (int, error) {
+	if hang := s.hang.Load(); hang != nil {
+		<-*hang
+	}
+	return s.logged.Write(p)
+}
+
+// newLimitsWorld listens as change says. A nil shared store counts in memory.
+func newLimitsWorld(t *testing.T, shared ratelimiter.Store, change func(*settings.Settings)) *limitsWorld {
+	t.Helper()
+	w := &limitsWorld{t: t, records: &recordSink{}}
+	tracker, err := usage.New(usage.Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := memory.New(memory.Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	limiter, err := ratelimiter.New(ratelimiter.Options{Shared: shared, Local: local, Now: time.Now, Observe: tracker.Observe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = limiter.Close(context.Background()) })
+	w.engine = limitedEngine(t, limiter)
+	log, err := audit.NewLog(audit.Options{Sink: w.records, Queue: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = log.Close(ctx)
+	})
+	s := settings.Defaults()
+	s.Admin.Address = "127.0.0.1:0"
+	if change != nil {
+		change(&s)
+	}
+	options := adminOptions{
+		settings: &s, registry: prometheus.NewRegistry(), ready: &atomic.Bool{}, clock: time.Now, logger: (&logged{}).logger(), snapshot: w.engine.Snapshot,
+		limits: &limitsAdmin{snapshot: w.engine.Snapshot, limiter: limiter, usage: tracker, audit: log, clock: time.Now, random: rand.Reader},
+	}
+	if w.admin, err = newAdmin(options); err != nil {
+		t.Fatal(err)
+	}
+	w.admin.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if w.far.Load() {
+			c = farConn{c}
+		}
+		return withOrigin(ctx, c)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.admin.serve() }()
+	t.Cleanup(func() {
+		if err := errors.Join(w.admin.close(context.Background()), <-ended); err != nil {
+			t.Error(err)
+		}
+	})
+	at := w.admin.listener.Addr()
+	w.base = "http://" + at.String()
+	if at.Network() == "unix" {
+		w.base = "http://durward"
+	}
+	w.client = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, at.Network(), at.String())
+	}}}
+	return w
+}
+
+// limitedEngine decides by the bundle, with a limiter.
+func limitedEngine(t *testing.T, limiter *ratelimiter.Limiter) *pdp.Engine {
+	t.Helper()
+	counting, err := limits.New(limits.Options{Limiter: limiter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := stagesWith(counting)
+	if all.descriptors, err = descriptors.New(descriptors.Options{Limiter: limiter}); err != nil {
+		t.Fatal(err)
+	}
+	options := pdp.Options{Recorder: discard{}, Clock: time.Now, Random: rand.Reader, Budget: patience}
+	if options.Pipeline, err = newPipeline(&all, time.Now, nil); err != nil {
+		t.Fatal(err)
+	}
+	if options.Descriptors, err = newDescriptorPipeline(&all, time.Now, nil); err != nil {
+		t.Fatal(err)
+	}
+	engine, err := pdp.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot, problems := bundle.Build(map[string][]byte{
+		"bundle.yaml": []byte(limitedBundle), "services/orders/service.yaml": []byte(limitedService), "services/bills/service.yaml": []byte(limitedOther),
+		"ratelimits/edge.yaml": []byte(limitedDomain),
+	}, bundle.Options{Compilers: all.compilers(), Domains: all.descriptors, ClientAddress: true})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	engine.Publish(snapshot)
+	return engine
+}
+
+type farConn struct{ net.Conn }
+
+func (farConn) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("203.0.113.9:4242"))
+}
+
+// do asks and decodes the answer into out, where the status is 200; else it returns the error's text.
+func (w *limitsWorld) do(method, path, body string, header http.Header, out any) (int, string) {
+	w.t.Helper()
+	q, err := http.NewRequestWithContext(w.t.Context(), method, w.base+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if body != "" {
+		q.Header.Set("Content-Type", "application/json")
+	}
+	for name, values := range header {
+		if q.Header[name] = values; name == "Host" {
+			q.Host = values[0]
+		}
+	}
+	a, err := w.client.Do(q)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = a.Body.Close() }()
+	data, err := io.ReadAll(a.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if a.StatusCode != http.StatusOK {
+		var e limitsapi.Error
+		_ = json.Unmarshal(data, &e)
+		return a.StatusCode, e.Error
+	}
+	if out != nil {
+		if err := json.Unmarshal(data, out); err != nil {
+			w.t.Fatalf("%s: %v", data, err)
+		}
+	}
+	return a.StatusCode, ""
+}
+
+// get decides GET requests of a client's address, with a device, and returns how many were allowed.
+func (w *limitsWorld) get(n int, host, path, address, device string) int {
+	w.t.Helper()
+	allowed := 0
+	for range n {
+		r := &request.Request{
+			Adapter: "native", Method: "GET", Scheme: "https", Host: host, Target: path, Protocol: "HTTP/1.1", Client: netip.MustParseAddr(address),
+			Body: request.Body{Size: -1},
+		}
+		if device != "" {
+			r.Header = request.Header{{Name: "x-device", Value: device}}
+		}
+		if v := w.engine.Decide(w.t.Context(), r); v.Allowed() {
+			allowed++
+		}
+	}
+	return allowed
+}
+
+// descriptor asks for the limits of a descriptor n times and returns how many times there was room.
+func (w *limitsWorld) descriptor(key, value string, n int) int {
+	w.t.Helper()
+	allowed := 0
+	for range n {
+		v := w.engine.Decide(w.t.Context(), &request.Request{Adapter: "ratelimit", Descriptors: &request.Descriptors{
+			Domain: "edge", List: []request.Descriptor{{Pairs: []request.Pair{{Key: key, Value: value}}}},
+		}})
+		if v.Allowed() {
+			allowed++
+		}
+	}
+	return allowed
+}
+
+// events returns the lines of the record log that tell of actions, without what differs each time.
+func (w *limitsWorld) events() []map[string]any {
+	w.t.Helper()
+	var out []map[string]any
+	ids := map[any]string{}
+	for line := range strings.Lines(w.records.String()) {
+		event := map[string]any{}
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			w.t.Fatal(err)
+		}
+		if event["time"] == nil || len(event["id"].(string)) != 32 || len(event["counter"].(string)) != 64 {
+			w.t.Errorf("%s", line)
+		}
+		if ids[event["id"]] == "" {
+			ids[event["id"]] = string(rune('a' + len(ids)))
+		}
+		event["id"] = ids[event["id"]]
+		if peer, ok := event["peer_address"].(string); ok {
+			event["peer_address"] = netip.MustParseAddrPort(peer).Addr().String()
+		}
+		delete(event, "time")
+		delete(event, "counter")
+		out = append(out, event)
+	}
+	return out
+}
+
+func TestLimitsList(t *testing.T) {
+	w := newLimitsWorld(t, nil, nil)
+	w.get(3, "orders.example.com", "/orders", "192.0.2.1", "")
+	var got limitsapi.List
+	if status, text := w.do("GET", limitsapi.ListPath, "", nil, &got); status != 200 {
+		t.Fatal(status, text)
+	}
+	minute := func(count, burst int64) limitsapi.Rate {
+		return limitsapi.Rate{Count: count, WindowMS: 60_000, Burst: burst}
+	}
+	want := limitsapi.List{
+		Limits: []limitsapi.Limit{
+			{
+				Bundle: "acme", Name: "everybody", Rate: limitsapi.Rate{Count: 50, WindowMS: 1000, Burst: 50}, Algorithm: "gcra", By: []string{},
+				Counts: "all", OnError: "local_share", Routes: []string{"bills", "orders"}, Usage: &limitsapi.Usage{Allowed: 2},
+			},
+			{
+				Bundle: "acme", Service: "bills", Name: "per-address", Rate: minute(20, 1), Algorithm: "gcra", ClassOf: "request.header.plan",
+				Classes: []limitsapi.Class{{Name: "gold", Rate: minute(60, 3)}}, By: []string{"client.network"}, Counts: "all", OnError: "local_share", Routes: []string{"read"},
+			},
+			{
+				Bundle: "acme", Service: "orders", Name: "odd", Rate: minute(10, 10), Algorithm: "sliding_window", By: []string{"request.method"}, Counts: "all",
+				OnError: "allow", Shadow: true, Routes: []string{"other"},
+			},
+			{
+				Bundle: "acme", Service: "orders", Name: "per-address", Rate: minute(2, 2), Algorithm: "gcra", By: []string{"client.network", "request.header.x-device"},
+				Counts: "allowed", OnError: "local_share", Routes: []string{"read"}, Usage: &limitsapi.Usage{Allowed: 2, Refused: 1},
+			},
+		},
+		Domains: []limitsapi.Domain{{Bundle: "acme", Name: "edge", Rules: []limitsapi.Rule{
+			{Path: "edge.closed", Unit: "minute"}, {Path: "edge.user", Name: "per-user", RequestsPerUnit: 2, Unit: "minute"},
+		}}},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(limitsapi.Usage{}, "Since")); diff != "" {
+		t.Error(diff)
+	}
+	w.engine.Publish(nil)
+	if status, text := w.do("GET", limitsapi.ListPath, "", nil, &got); status != 200 || len(got.Limits) != 0 {
+		t.Errorf("without a snapshot: %d %s", status, text)
+	}
+}
+
+func TestLimitsTop(t *testing.T) {
+	w := newLimitsWorld(t, nil, nil)
+	w.get(5, "orders.example.com", "/orders", "192.0.2.1", "")
+	w.get(4, "orders.example.com", "/orders", "192.0.2.2", strings.Repeat("long", 50))
+	w.get(2, "orders.example.com", "/orders", "192.0.2.3", "\u202eevil")
+	w.get(1, "orders.example.com", "/orders", "192.0.2.4", "calm")
+	w.get(2, "bills.example.com", "/bills", "192.0.2.1", "")
+	w.descriptor("user", "alice", 6)
+
+	top := func(query string) (out []limitsapi.Key) {
+		t.Helper()
+		var got limitsapi.Top
+		if status, text := w.do("GET", limitsapi.TopPath+query, "", nil, &got); status != 200 || got.WindowMS != 300_000 {
+			t.Fatal(status, text, got.WindowMS)
+		}
+		for _, k := range got.Keys {
+			if len(k.Counter) != 64 {
+				t.Errorf("counter %q", k.Counter)
+			}
+			k.Counter = ""
+			out = append(out, k)
+		}
+		return out
+	}
+	alice := limitsapi.Key{Bundle: "acme", Domain: "edge", Values: []limitsapi.Value{{Name: "user", Value: "alice"}}, Near: 1, Refused: 4, Percent: 100}
+	first := limitsapi.Key{
+		Bundle: "acme", Service: "orders", Limit: "per-address", Near: 1, Refused: 3, Percent: 100,
+		Values: []limitsapi.Value{{Name: "client.network", Value: "192.0.2.1"}, {Name: "request.header.x-device", Missing: true}},
+	}
+	long := limitsapi.Key{Bundle: "acme", Service: "orders", Limit: "per-address", Values: []limitsapi.Value{}, Hashed: true, Near: 1, Refused: 2, Percent: 100}
+	bill := limitsapi.Key{Bundle: "acme", Service: "bills", Limit: "per-address", Values: []limitsapi.Value{{Name: "client.network", Value: "192.0.2.1"}}, Near: 1, Refused: 1, Percent: 100}
+	evil := limitsapi.Key{
+		Bundle: "acme", Service: "orders", Limit: "per-address", Near: 1, Percent: 100,
+		Values: []limitsapi.Value{{Name: "client.network", Value: "192.0.2.3"}, {Name: "request.header.x-device", Value: "\u202eevil"}},
+	}
+	for query, want := range map[string][]limitsapi.Key{
+		"":                        {alice, first, long, bill, evil},
+		"?n=2":                    {alice, first},
+		"?service=bills":          {bill},
+		"?limit=per-address&n=1":  {first},
+		"?domain=edge":            {alice},
+		"?bundle=other":           nil,
+		"?limit=everybody":        nil,
+		"?service=orders&n=1000":  {first, long, evil},
+		"?service=orders&limit=x": nil,
+	} {
+		if diff := cmp.Diff(want, top(query)); diff != "" {
+			t.Errorf("%s: %s", query, diff)
+		}
+	}
+	for _, n := range []string{"0", "1001", "x", "-1"} {
+		if status, _ := w.do("GET", limitsapi.TopPath+"?n="+n, "", nil, nil); status != http.StatusBadRequest {
+			t.Errorf("n=%s: %d", n, status)
+		}
+	}
+}
+
+const ordersKey = "&key=client.network=192.0.2.1&key=request.header.x-device=tablet"
+
+// TestLimitsPeekAndUnblock is the way of an operator who lets somebody in again, with counters in memory and in Redis.
+func TestLimitsPeekAndUnblock(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T) ratelimiter.Store{
+		"memory": func(*testing.T) ratelimiter.Store { return nil },
+		"redis": func(t *testing.T) ratelimiter.Store {
+			s, err := redis.New(redis.Options{URL: redistest.Start(t).URL(), Now: time.Now, Timeout: 5 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Close() })
+			return s
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newLimitsWorld(t, open(t), nil)
+			if n := w.get(5, "orders.example.com", "/orders", "192.0.2.1", "tablet"); n != 2 {
+				t.Fatalf("%d allowed", n)
+			}
+			peek := func(query string) (p limitsapi.Peek) {
+				t.Helper()
+				if status, text := w.do("GET", limitsapi.PeekPath+"?"+query, "", nil, &p); status != 200 {
+					t.Fatal(query, status, text)
+				}
+				return p
+			}
+			p := peek("service=orders&limit=per-address" + ordersKey)
+			if p.Room || p.Used != 2 || p.Remaining != 0 || p.RetryAfterMS <= 0 || p.RetryAfterMS > 30_000 || p.FullMS <= 30_000 || p.Count != 2 || p.Degraded || len(p.Counter) != 64 {
+				t.Errorf("%+v", p)
+			}
+			if again := peek("limit=per-address&service=orders&key=request.header.x-device=tablet&key=client.network=192.0.2.1"); again.Remaining != 0 || again.Counter != p.Counter {
+				t.Errorf("in another order: %+v", again)
+			}
+			if other := peek("service=orders&limit=per-address&key=client.network=192.0.2.1&key=request.header.x-device"); !other.Room || other.Remaining != 2 {
+				t.Errorf("a missing value is another counter: %+v", other)
+			}
+
+			body := `{"service": "orders", "limit": "per-address", "key": [{"name": "client.network", "value": "192.0.2.1"}, {"name": "request.header.x-device", "value": "tablet"}]}`
+			var u limitsapi.Unblock
+			if status, text := w.do("POST", limitsapi.UnblockPath, body, nil, &u); status != 200 || !u.Cleared || u.Counter != p.Counter || u.StaleMS != 1000 {
+				t.Fatalf("%d %s %+v", status, text, u)
+			}
+			if p := peek("service=orders&limit=per-address" + ordersKey); !p.Room || p.Remaining != 2 || p.RetryAfterMS != 0 {
+				t.Errorf("after it: %+v", p)
+			}
+			if n := w.get(3, "orders.example.com", "/orders", "192.0.2.1", "tablet"); n != 2 {
+				t.Errorf("%d allowed after it", n)
+			}
+			if status, _ := w.do("POST", limitsapi.UnblockPath, strings.ReplaceAll(body, "192.0.2.1", "192.0.2.99"), nil, &u); status != 200 || u.Cleared {
+				t.Errorf("nobody's counter: %d %+v", status, u)
+			}
+
+			key := func(address string, device any) []any {
+				second := map[string]any{"name": "request.header.x-device"}
+				if device != nil {
+					second["value"] = device
+				}
+				return []any{map[string]any{"name": "client.network", "value": address}, second}
+			}
+			event := func(id, what, outcome, address string, device any) map[string]any {
+				return map[string]any{
+					"event": what, "id": id, "outcome": outcome, "caller": "local", "peer_address": "127.0.0.1", "bundle": "acme", "service": "orders",
+					"limit": "per-address", "key": key(address, device),
+				}
+			}
+			// No record shows this header, so no event does.
+			const tablet = "sha256:b0462e12dbea1ded3da00e4a9e6a3d1e3f9d4c7b"
+			want := []map[string]any{
+				event("a", "limits.peek", "done", "192.0.2.1", tablet), event("b", "limits.peek", "done", "192.0.2.1", tablet), event("c", "limits.peek", "done", "192.0.2.1", nil),
+				event("d", "limits.unblock", "requested", "192.0.2.1", tablet), event("d", "limits.unblock", "done", "192.0.2.1", tablet),
+				event("e", "limits.peek", "done", "192.0.2.1", tablet),
+				event("f", "limits.unblock", "requested", "192.0.2.99", tablet), event("f", "limits.unblock", "done", "192.0.2.99", tablet),
+			}
+			hashed := cmp.FilterValues(func(a, b string) bool { return strings.HasPrefix(a, "sha256:") && strings.HasPrefix(b, "sha256:") }, cmp.Ignore())
+			if diff := cmp.Diff(want, w.events(), hashed); diff != "" {
+				t.Error(diff)
+			}
+			if strings.Contains(w.records.String(), "tablet") {
+				t.Error("a value that records do not show stands in an event")
+			}
+		})
+	}
+}
+
+func TestLimitsOfClassesAndDomains(t *testing.T) {
+	w := newLimitsWorld(t, nil, nil)
+	w.get(1, "bills.example.com", "/bills", "192.0.2.1", "")
+	w.descriptor("user", "alice", 2)
+	for query, want := range map[string]int64{
+		"service=bills&limit=per-address&key=client.network=192.0.2.1":            0,
+		"service=bills&limit=per-address&key=client.network=192.0.2.1&class=gold": 0, // the bucket is the same one
+		"limit=everybody": 49,
+		"service=orders&limit=everybody&bundle=acme": 49,
+		"domain=edge&key=user=alice":                 0,
+		"domain=edge&key=user=bob":                   2,
+	} {
+		var p limitsapi.Peek
+		if status, text := w.do("GET", limitsapi.PeekPath+"?"+query, "", nil, &p); status != 200 || p.Remaining != want && (want != 49 || p.Remaining != 50) {
+			t.Errorf("%s: %d %s %+v, want %d left", query, status, text, p, want)
+		}
+	}
+	var gold limitsapi.Peek
+	if w.do("GET", limitsapi.PeekPath+"?service=bills&limit=per-address&key=client.network=192.0.2.1&class=gold", "", nil, &gold); gold.Burst != 3 || gold.Used != 3 {
+		t.Errorf("by the rate of a class: %+v", gold)
+	}
+	var u limitsapi.Unblock
+	if status, text := w.do("POST", limitsapi.UnblockPath, `{"domain": "edge", "key": [{"name": "user", "value": "alice"}]}`, nil, &u); status != 200 || !u.Cleared || u.Limit != "edge.user_alice" {
+		t.Errorf("%d %s %+v", status, text, u)
+	}
+	if n := w.descriptor("user", "alice", 3); n != 2 {
+		t.Errorf("%d allowed after it", n)
+	}
+	if strings.Contains(w.records.String(), "alice") {
+		t.Error("a descriptor's value stands in an event")
+	}
+}
+
+func TestLimitsRefuseWhatTheyCannotFind(t *testing.T) {
+	w := newLimitsWorld(t, nil, nil)
+	for query, want := range map[string]struct {
+		status int
+		text   string
+	}{
+		"":                             {400, "name a limit, or a domain"},
+		"service=orders":               {400, "name a limit, or a domain"},
+		"limit=unknown":                {404, "no such limit"},
+		"limit=everybody&bundle=other": {404, "no such limit"},
+		"limit=per-address&key=client.network=192.0.2.1":                           {400, "say which bundle and service: acme/bills, acme/orders"},
+		"service=orders&limit=per-address":                                         {400, "counts by client.network, request.header.x-device: name each once"},
+		"service=orders&limit=per-address&key=client.network=1&key=x=2":            {400, "name each once"},
+		"service=orders&limit=per-address&key=client.network=1&key=client.network": {400, "name each once"},
+		"service=orders&limit=odd&class=gold&key=request.method=GET":               {400, `has no class "gold"`},
+		"limit=everybody&key=x=y":                                                  {400, "counts by nothing"},
+		"domain=unknown&key=user=alice":                                            {404, "no such limit"},
+		"domain=edge&limit=x&key=user=alice":                                       {400, "a domain stands alone"},
+		"domain=edge":                                                              {404, "no limit of the domain holds"},
+		"domain=edge&key=closed=x":                                                 {400, "refuses everything"},
+	} {
+		status, text := w.do("GET", limitsapi.PeekPath+"?"+query, "", nil, nil)
+		if status != want.status || !strings.Contains(text, want.text) {
+			t.Errorf("%s: %d %q, want %d %q", query, status, text, want.status, want.text)
+		}
+	}
+	for body, want := range map[string]int{
+		`{"limit": "everybody"} {}`:            400,
+		`{"limit": "everybody", "unknown": 1}`: 400,
+		`[]`:                                   400,
+		`{"limit": "` + strings.Repeat("x", 20<<10) + `"}`: 413,
+		`{"limit": "unknown"}`:                             404,
+	} {
+		if status, _ := w.do("POST", limitsapi.UnblockPath, body, nil, nil); status != want {
+			t.Errorf("%.40s: %d, want %d", body, status, want)
+		}
+	}
+	for _, path := range []string{limitsapi.ListPath, limitsapi.TopPath, limitsapi.PeekPath} {
+		if status, _ := w.do("POST", path, "{}", nil, nil); status != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d", path, status)
+		}
+	}
+	if status, _ := w.do("GET", limitsapi.UnblockPath+"?limit=everybody", "", nil, nil); status != http.StatusMethodNotAllowed {
+		t.Errorf("GET of what changes: %d", status)
+	}
+	if lines := w.records.String(); lines != "" {
+		t.Errorf("nothing was looked at, and recorded is %s", lines)
+	}
+}
+
+// TestLimitsNeedARecord: where the record cannot be written, nothing is shown and nothing is changed.
+func TestLimitsNeedARecord(t *testing.T) {
+	w := newLimitsWorld(t, nil, nil)
+	hang := make(chan struct{})
+	w.records.hang.Store(&hang)
+	defer close(hang)
+	w.get(2, "orders.example.com", "/orders", "192.0.2.1", "tablet")
+	var p limitsapi.Peek
+	if status, text := w.do("GET", limitsapi.PeekPath+"?service=orders&limit=per-address"+ordersKey, "", nil, &p); status != 503 || text != "it cannot be recorded who does this" {
+		t.Errorf("peek: %d %s", status, text)
+	}
+	body := `{"service": "orders", "limit": "per-address", "key": [{"name": "client.network", "value": "192.0.2.1"}, {"name": "request.header.x-device", "value": "tablet"}]}`
+	if status, text := w.do("POST", limitsapi.UnblockPath, body, nil, nil); status != 503 || text != "it cannot be recorded who does this" {
+		t.Errorf("unblock: %d %s", status, text)
+	}
+	if n := w.get(1, "orders.example.com", "/orders", "192.0.2.1", "tablet"); n != 0 {
+		t.Error("the counter was cleared without a record")
+	}
+}
+
+// TestLimitsGuard: who may look and who may change is decided by the connection; headers only ever take rights away.
+func TestLimitsGuard(t *testing.T) {
+	const body = `{"limit": "everybody"}`
+	look := func(w *limitsWorld, h http.Header) int {
+		status, _ := w.do("GET", limitsapi.TopPath, "", h, nil)
+		return status
+	}
+	change := func(w *limitsWorld, h http.Header) int {
+		status, _ := w.do("POST", limitsapi.UnblockPath, body, h, nil)
+		return status
+	}
+	expect := func(t *testing.T, w *limitsWorld, h http.Header, looks, changes int) {
+		t.Helper()
+		if a, b := look(w, h), change(w, h); a != looks || b != changes {
+			t.Errorf("with %v: look %d, change %d; want %d and %d", h, a, b, looks, changes)
+		}
+	}
+	t.Run("loopback", func(t *testing.T) {
+		w := newLimitsWorld(t, nil, nil)
+		_, port, _ := net.SplitHostPort(w.admin.listener.Addr().String())
+		expect(t, w, nil, 200, 200)
+		for _, h := range []http.Header{{"Host": {"localhost:" + port}}, {"Host": {"127.0.0.1"}}, {"Host": {"[::1]:" + port}}} {
+			expect(t, w, h, 200, 200)
+		}
+		for _, h := range []http.Header{
+			{"Host": {"evil.example:" + port}}, {"Host": {"evil.example"}}, {"Host": {"127.0.0.1.evil.example"}}, {"Host": {"localhost.evil.example"}},
+			{"Origin": {"http://127.0.0.1:" + port}}, {"Origin": {"null"}}, {"Sec-Fetch-Site": {"same-origin"}}, {"Sec-Fetch-Site": {"none"}},
+			{"X-Forwarded-For": {"127.0.0.1"}}, {"Forwarded": {"for=127.0.0.1"}}, {"Via": {"1.1 proxy"}}, {"X-Real-Ip": {"127.0.0.1"}},
+		} {
+			expect(t, w, h, 403, 403)
+		}
+		for _, media := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain; application/json", "application/jsonx"} {
+			if status := change(w, http.Header{"Content-Type": {media}}); status != http.StatusUnsupportedMediaType {
+				t.Errorf("a body of type %q: %d", media, status)
+			}
+		}
+		if status := change(w, http.Header{"Content-Type": {"application/json; charset=utf-8"}}); status != 200 {
+			t.Errorf("with a charset: %d", status)
+		}
+		if status, _ := w.do("OPTIONS", limitsapi.UnblockPath, "", http.Header{"Origin": {"http://evil.example"}, "Access-Control-Request-Method": {"POST"}}, nil); status < 400 {
+			t.Errorf("a browser that asks first: %d", status)
+		}
+	})
+	t.Run("unix", func(t *testing.T) {
+		dir := t.TempDir()
+		w := newLimitsWorld(t, nil, func(s *settings.Settings) { s.Admin.Address = "unix:" + filepath.Join(dir, "a") })
+		expect(t, w, nil, 200, 200)
+		expect(t, w, http.Header{"Origin": {"x"}}, 403, 403)
+	})
+	t.Run("far", func(t *testing.T) {
+		w := newLimitsWorld(t, nil, nil)
+		w.far.Store(true)
+		for _, h := range []http.Header{nil, {"X-Forwarded-For": {"127.0.0.1"}}, {"Host": {"localhost"}}, {"X-Client-Cert": {"x"}}} {
+			expect(t, w, h, 403, 403)
+		}
+	})
+	t.Run("far with a token", func(t *testing.T) {
+		w := newLimitsWorld(t, nil, func(s *settings.Settings) {
+			s.Admin.Callers = []settings.Caller{{Name: "ops", TokenFile: tokenFile(t, tokenText)}}
+		})
+		expect(t, w, nil, 403, 403)
+		expect(t, w, http.Header{"Authorization": {"Bearer " + tokenText}}, 200, 200)
+		w.far.Store(true)
+		expect(t, w, http.Header{"Authorization": {"Bearer " + tokenText}}, 200, 403)
+		expect(t, w, nil, 403, 403)
+	})
+	t.Run("far with a certificate", func(t *testing.T) {
+		dir, ca := t.TempDir(), newAuthority(t)
+		ca.issue(t, dir, "server", "durward.lab")
+		ca.issue(t, dir, "ops", "ops.lab")
+		ca.issue(t, dir, "other", "other.lab")
+		w := newLimitsWorld(t, nil, func(s *settings.Settings) {
+			s.Admin.TLS = &settings.TLS{Certificate: filepath.Join(dir, "server.crt"), Key: filepath.Join(dir, "server.key"), ClientCA: filepath.Join(dir, "ca.crt")}
+			s.Admin.Callers = []settings.Caller{{Name: "ops", SANs: []string{"ops.lab"}}}
+		})
+		w.far.Store(true)
+		as := func(name string) {
+			pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			transport := w.client.Transport.(*http.Transport).Clone()
+			transport.TLSClientConfig = &tls.Config{RootCAs: ca.pool(), ServerName: "durward.lab", Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
+			w.client = &http.Client{Timeout: patience, Transport: transport}
+			w.base = "https://durward.lab"
+		}
+		as("ops")
+		expect(t, w, nil, 200, 200)
+		expect(t, w, http.Header{"Host": {"evil.example"}}, 403, 403)
+		as("other")
+		expect(t, w, nil, 403, 403)
+		events := w.events()
+		if len(events) != 2 {
+			t.Fatalf("%d events", len(events))
+		}
+		certificate, _ := events[1]["certificate"].(map[string]any)
+		if events[1]["caller"] != "ops" || events[1]["peer_address"] != "203.0.113.9" || len(certificate["sans"].([]any)) != 1 || certificate["sans"].([]any)[0] != "ops.lab" {
+			t.Errorf("%v", events[1])
+		}
+	})
+	t.Run("no certificate is verified without an authority", func(t *testing.T) {
+		dir, ca := t.TempDir(), newAuthority(t)
+		ca.issue(t, dir, "server", "durward.lab")
+		w := newLimitsWorld(t, nil, func(s *settings.Settings) {
+			s.Admin.TLS = &settings.TLS{Certificate: filepath.Join(dir, "server.crt"), Key: filepath.Join(dir, "server.key")}
+			s.Admin.Insecure = true
+		})
+		w.far.Store(true)
+		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport := w.client.Transport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{RootCAs: ca.pool(), ServerName: "durward.lab", Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
+		w.client, w.base = &http.Client{Timeout: patience, Transport: transport}, "https://durward.lab"
+		expect(t, w, nil, 403, 403)
+	})
+}
+
+// TestLimitsOutOfRedis: an operator is told when the shared counters do not answer.
+func TestLimitsOutOfRedis(t *testing.T) {
+	server := redistest.Start(t)
+	s, err := redis.New(redis.Options{URL: server.URL(), Now: time.Now, Timeout: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	w := newLimitsWorld(t, s, nil)
+	w.get(2, "orders.example.com", "/orders", "192.0.2.1", "tablet")
+	server.Kill()
+	var p limitsapi.Peek
+	if status, text := w.do("GET", limitsapi.PeekPath+"?service=orders&limit=per-address"+ordersKey, "", nil, &p); status != 200 || !p.Degraded {
+		t.Errorf("peek: %d %s %+v", status, text, p)
+	}
+	body := `{"service": "orders", "limit": "per-address", "key": [{"name": "client.network", "value": "192.0.2.1"}, {"name": "request.header.x-device", "value": "tablet"}]}`
+	if status, text := w.do("POST", limitsapi.UnblockPath, body, nil, nil); status != 503 || !strings.Contains(text, "may be there still") {
+		t.Errorf("unblock: %d %s", status, text)
+	}
+	events := w.events()
+	if len(events) != 3 || events[1]["outcome"] != "requested" || events[2]["outcome"] != "failed" {
+		t.Errorf("%v", events)
+	}
+}

@@ -1,0 +1,82 @@
+package assembly
+
+import (
+	"slices"
+
+	"github.com/durward-pdp/durward/pdp/assembly/limitsapi"
+	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/usage"
+)
+
+func rateOf(l *ratelimiter.Limit) limitsapi.Rate {
+	d := l.Definition()
+	return limitsapi.Rate{Count: d.Count, WindowMS: d.Window.Milliseconds(), Burst: d.Burst}
+}
+
+func limitView(p *place, used *limitsapi.Usage) limitsapi.Limit {
+	d := p.info.Limit.Definition()
+	out := limitsapi.Limit{
+		Bundle: p.bundle, Service: p.service, Name: d.Name, Rate: rateOf(p.info.Limit), Algorithm: d.Algorithm.String(),
+		ClassOf: p.info.ClassOf, By: append([]string{}, p.info.By...), When: p.info.When, CostOf: p.info.CostOf,
+		Counts: d.Counting.String(), OnError: d.OnError.String(), Shadow: d.Shadow, Usage: used,
+	}
+	if p.info.Gate {
+		out.At = "gate"
+	}
+	for _, c := range p.info.Classes {
+		out.Classes = append(out.Classes, limitsapi.Class{Name: c.Name, Rate: rateOf(c.Limit)})
+	}
+	if p.service != "" {
+		out.Routes = p.info.Routes
+	} else { // the routes of one service would not be all
+		out.Routes = slices.Sorted(slices.Values(p.services))
+	}
+	return out
+}
+
+func domainView(p *place, used *limitsapi.Usage) limitsapi.Domain {
+	out := limitsapi.Domain{Bundle: p.bundle, Name: p.domain, Rules: []limitsapi.Rule{}, Usage: used}
+	for _, r := range p.rules.Rules {
+		rule := limitsapi.Rule{Path: r.Path, Unlimited: r.Unlimited, Shadow: r.Shadow, Quota: r.Quota}
+		if r.Limit != nil {
+			rule.Name, rule.RequestsPerUnit, rule.Unit = r.Limit.Name, r.Limit.RequestsPerUnit, r.Limit.Unit.String()
+		}
+		out.Rules = append(out.Rules, rule)
+	}
+	return out
+}
+
+func keyView(p *place, k *usage.Key) limitsapi.Key {
+	out := limitsapi.Key{
+		Bundle: p.bundle, Service: p.service, Domain: p.domain, Limit: p.name(), Values: []limitsapi.Value{},
+		Counter: k.Key.Digest(), Near: k.Near, Refused: k.Refused, Missed: k.Missed, Percent: k.Percent,
+	}
+	values, whole := k.Key.Values()
+	out.Hashed = !whole
+	if p.domain != "" {
+		out.Values = append(out.Values, descriptorValues(values)...)
+		return out
+	}
+	for i, v := range values {
+		name := ""
+		if i < len(p.info.By) { // a revision may count by more, or less, than the key was made of
+			name = p.info.By[i]
+		}
+		out.Values = append(out.Values, limitsapi.Value{Name: name, Value: v.Text, Missing: v.Missing})
+	}
+	return out
+}
+
+// descriptorValues returns the pairs of a descriptor's counter: see descriptor.Domain.Keys.
+func descriptorValues(values []ratelimiter.Value) []limitsapi.Value {
+	var out []limitsapi.Value
+	for i := 1; i+1 < len(values); i += 2 {
+		pair := limitsapi.Value{Name: values[i].Text}
+		if values[i+1].Missing && i+2 < len(values) {
+			i++
+		}
+		pair.Value = values[i+1].Text
+		out = append(out, pair)
+	}
+	return out
+}

@@ -111,28 +111,37 @@ func (f *serverFlags) options() ([]authz.Option, error) {
 	if f.Insecure || f.CA == "" && f.Cert == "" && isLocal(f.Server) {
 		return append(options, authz.WithInsecure()), nil
 	}
+	config, err := clientTLS(f.CA, f.Cert, f.Key)
+	if err != nil {
+		return nil, err
+	}
+	return append(options, authz.WithTLS(config)), nil
+}
+
+// clientTLS reads what a client shows and whom it trusts.
+func clientTLS(ca, cert, key string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if f.CA != "" {
-		data, err := os.ReadFile(f.CA)
+	if ca != "" {
+		data, err := os.ReadFile(ca)
 		if err != nil {
 			return nil, fmt.Errorf("%w --ca: %w", errInvalid, err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(data) {
-			return nil, fmt.Errorf("%w --ca: %s holds no certificate", errInvalid, f.CA)
+			return nil, fmt.Errorf("%w --ca: %s holds no certificate", errInvalid, ca)
 		}
 	}
-	if (f.Cert == "") != (f.Key == "") {
+	if (cert == "") != (key == "") {
 		return nil, fmt.Errorf("%w: --cert and --key belong together", errInvalid)
 	}
-	if f.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
 			return nil, fmt.Errorf("%w --cert: %w", errInvalid, err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
-	return append(options, authz.WithTLS(config)), nil
+	return config, nil
 }
 
 // isLocal reports whether an address cannot leave this machine.

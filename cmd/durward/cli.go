@@ -43,6 +43,7 @@ type cli struct {
 	Explain     explainCommand     `cmd:"" help:"Decide a request of the decision log again, and say why it is answered so."`
 	Fmt         fmtCommand         `cmd:"" help:"Bring rules, models and YAML of policy bundles into their canonical form."`
 	Import      importCommand      `cmd:"" help:"Explain the configuration of another program, and make a bundle of it."`
+	Limits      limitsCommand      `cmd:"" help:"Look at the limits of a running server, let somebody in again, or try other limits on a decision log."`
 	Matrix      matrixCommand      `cmd:"" help:"Print who can do what, by a policy bundle."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit code 0 says yes."`
 	Demo        demoCommand        `cmd:"" help:"Run Envoy, Redis, two replicas and a sample API here, and walk through them."`

@@ -24,8 +24,13 @@ const masked = "[masked]"
 // ErrRecord is wrapped by the errors of a log that holds no such record.
 var ErrRecord = errors.New("record")
 
+// errEvent is returned for a line that is no decision.
+var errEvent = errors.New("an event of an operator")
+
 // Record is one line of the decision log, durward.v1.Record in proto/durward/v1/record.proto.
 type Record struct {
+	// Event is set in lines that tell what an operator did, durward.v1.Event, and in no record.
+	Event      string    `json:"event,omitempty"`
 	DecisionID string    `json:"decision_id"`
 	Time       time.Time `json:"time"`
 	Adapter    string    `json:"adapter"`
@@ -144,6 +149,8 @@ func Find(log io.Reader, id string) (*Record, error) {
 		}
 		r, err := read(line)
 		switch {
+		case errors.Is(err, errEvent):
+			continue
 		case err != nil:
 			return nil, fmt.Errorf("%w in line %d: %w", ErrRecord, number, err)
 		case id != "" && r.DecisionID != id:
@@ -172,6 +179,9 @@ func read(line []byte) (*Record, error) {
 	var r Record
 	if err := json.Unmarshal(line, &r); err != nil {
 		return nil, err
+	}
+	if r.Event != "" {
+		return nil, errEvent
 	}
 	if r.DecisionID == "" || r.Effect != "allow" && r.Effect != "deny" || r.Reason == "" || r.Time.IsZero() {
 		return nil, errors.New("this is no record: it lacks decision_id, time, effect or reason")

@@ -121,6 +121,38 @@ func TestClear(t *testing.T) {
 	}
 }
 
+// Another replica notices within a second.
+func TestClearElsewhere(t *testing.T) {
+	b := newBench(t, nil)
+	other, err := ratelimiter.New(ratelimiter.Options{Shared: b.shared, Local: b.store(), Now: func() time.Time { return b.at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.close(other) })
+	one := charge(t, ratelimiter.Definition{Name: "one", Count: 1, Window: time.Hour}, "k")
+	elsewhere := func() bool {
+		d, err := other.Take(t.Context(), []ratelimiter.Charge{one})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Allowed
+	}
+	b.take(one)
+	if elsewhere() {
+		t.Fatal("two units of one")
+	}
+	if _, err := b.limiter.Clear(t.Context(), one.Key); err != nil {
+		t.Fatal(err)
+	}
+	if elsewhere() {
+		t.Error("the other replica knows at once, so this test shows nothing")
+	}
+	b.at = b.at.Add(time.Second)
+	if !elsewhere() {
+		t.Error("a second later the other replica still refuses")
+	}
+}
+
 // bare is a store that forgets nothing.
 type bare struct{ ratelimiter.Store }
 

@@ -62,6 +62,15 @@ routes:
   - {name: read, path: /bills, methods: [GET], access: public, limits: [everybody, per-address]}
 `
 
+const limitedKeys = `service: keys
+match: [{host: keys.example.com}]
+identity: {mode: none}
+limit_definitions:
+  per-key: {rate: 2/min, by: [request.header.x-api-key, request.query.access_token], count: allowed}
+routes:
+  - {name: read, path: /keys, methods: [GET], access: public, limits: [per-key]}
+`
+
 const limitedDomain = `domain: edge
 descriptors:
   - {key: user, detailed_metric: true, rate_limit: {unit: minute, requests_per_unit: 2, name: per-user}}
@@ -180,7 +189,8 @@ func limitedEngine(t *testing.T, limiter *ratelimiter.Limiter) *pdp.Engine {
 	}
 	snapshot, problems := bundle.Build(map[string][]byte{
 		"bundle.yaml": []byte(limitedBundle), "services/orders/service.yaml": []byte(limitedService), "services/bills/service.yaml": []byte(limitedOther),
-		"ratelimits/edge.yaml": []byte(limitedDomain),
+		"services/keys/service.yaml": []byte(limitedKeys),
+		"ratelimits/edge.yaml":       []byte(limitedDomain),
 	}, bundle.Options{Compilers: all.compilers(), Domains: all.descriptors, ClientAddress: true})
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -312,6 +322,10 @@ func TestLimitsList(t *testing.T) {
 			{
 				Bundle: "acme", Service: "bills", Name: "per-address", Rate: minute(20, 1), Algorithm: "gcra", ClassOf: "request.header.plan",
 				Classes: []limitsapi.Class{{Name: "gold", Rate: minute(60, 3)}}, By: []string{"client.network"}, Counts: "all", OnError: "local_share", Routes: []string{"read"},
+			},
+			{
+				Bundle: "acme", Service: "keys", Name: "per-key", Rate: minute(2, 2), Algorithm: "gcra", By: []string{"request.header.x-api-key", "request.query.access_token"},
+				Counts: "allowed", OnError: "local_share", Routes: []string{"read"},
 			},
 			{
 				Bundle: "acme", Service: "orders", Name: "odd", Rate: minute(10, 10), Algorithm: "sliding_window", By: []string{"request.method"}, Counts: "all",
@@ -474,6 +488,56 @@ func TestLimitsPeekAndUnblock(t *testing.T) {
 				t.Error("a value that records do not show stands in an event")
 			}
 		})
+	}
+}
+
+// TestLimitsMaskCredentials: a limit may count by a header that holds a credential; neither answers nor records show it.
+func TestLimitsMaskCredentials(t *testing.T) {
+	w := newLimitsWorld(t, nil, nil)
+	for range 4 {
+		w.engine.Decide(t.Context(), &request.Request{
+			Adapter: "native", Method: "GET", Scheme: "https", Host: "keys.example.com", Target: "/keys?access_token=planted-two", Protocol: "HTTP/1.1",
+			Client: netip.MustParseAddr("192.0.2.1"), Body: request.Body{Size: -1}, Header: request.Header{{Name: "x-api-key", Value: "planted-one"}},
+		})
+	}
+	var top limitsapi.Top
+	if status, text := w.do("GET", limitsapi.TopPath, "", nil, &top); status != 200 || len(top.Keys) != 1 {
+		t.Fatal(status, text, top)
+	}
+	want := []limitsapi.Value{{Name: "request.header.x-api-key", Value: "[masked]"}, {Name: "request.query.access_token", Value: "[masked]"}}
+	if diff := cmp.Diff(want, top.Keys[0].Values); diff != "" {
+		t.Error(diff)
+	}
+	var p limitsapi.Peek
+	query := "?limit=per-key&key=request.header.x-api-key=planted-one&key=request.query.access_token=planted-two"
+	if status, text := w.do("GET", limitsapi.PeekPath+query, "", nil, &p); status != 200 || p.Used != 2 {
+		t.Errorf("%d %s %+v", status, text, p)
+	}
+	if line := w.records.String(); strings.Contains(line, "planted") || strings.Contains(line, "sha256") || strings.Contains(line, p.Counter) || strings.Count(line, "[masked]") != 2 {
+		t.Errorf("recorded: %s", line)
+	}
+}
+
+func TestHoldsCredential(t *testing.T) {
+	for _, c := range []struct {
+		domain, name string
+		want         bool
+	}{
+		{"", "subject.key", false},
+		{"", "subject.auth_time", false},
+		{"", "client.network", false},
+		{"", "claims.token_use", false},
+		{"", "request.header.authorization", true},
+		{"", "request.header.x-device", false},
+		{"", "request.query.code", true},
+		{"", "params.token", true},
+		{"", "params.id", false},
+		{"edge", "api_key", true},
+		{"edge", "user", false},
+	} {
+		if got := holdsCredential(c.domain, c.name); got != c.want {
+			t.Errorf("%s %s: %t", c.domain, c.name, got)
+		}
 	}
 }
 
@@ -668,11 +732,16 @@ func TestLimitsGuard(t *testing.T) {
 		}
 		as("ops")
 		expect(t, w, nil, 200, 200)
+		w.client.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+		expect(t, w, nil, 200, 200)
+		w.far.Store(false)
+		expect(t, w, nil, 200, 200)
+		w.far.Store(true)
 		expect(t, w, http.Header{"Host": {"evil.example"}}, 403, 403)
 		as("other")
 		expect(t, w, nil, 403, 403)
 		events := w.events()
-		if len(events) != 2 {
+		if len(events) != 6 {
 			t.Fatalf("%d events", len(events))
 		}
 		certificate, _ := events[1]["certificate"].(map[string]any)

@@ -139,7 +139,11 @@ func (a *limitsAdmin) event(r *http.Request, who caller, what string, c *counter
 	}
 	for _, v := range c.values {
 		shown := v.Value
-		if !v.Missing && !c.open(v.Name) {
+		switch {
+		case v.Missing:
+		case holdsCredential(c.Domain, v.Name):
+			shown, e.Counter = maskedValue, "" // nor a hash, with which guesses could be tried
+		case !c.open(v.Name):
 			sum := sha256.Sum256([]byte(v.Value))
 			shown = "sha256:" + hex.EncodeToString(sum[:])
 		}

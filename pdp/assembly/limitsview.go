@@ -2,8 +2,10 @@ package assembly
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/durward-pdp/durward/pdp/assembly/limitsapi"
+	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/usage"
 )
@@ -54,8 +56,7 @@ func keyView(p *place, k *usage.Key) limitsapi.Key {
 	values, whole := k.Key.Values()
 	out.Hashed = !whole
 	if p.domain != "" {
-		out.Values = append(out.Values, descriptorValues(values)...)
-		return out
+		values, out.Values = nil, append(out.Values, descriptorValues(values)...)
 	}
 	for i, v := range values {
 		name := ""
@@ -64,7 +65,31 @@ func keyView(p *place, k *usage.Key) limitsapi.Key {
 		}
 		out.Values = append(out.Values, limitsapi.Value{Name: name, Value: v.Text, Missing: v.Missing})
 	}
+	for i := range out.Values {
+		if v := &out.Values[i]; !v.Missing && holdsCredential(p.domain, v.Name) {
+			v.Value = maskedValue
+		}
+	}
 	return out
+}
+
+// maskedValue stands for a value that may be a credential, in answers and in records.
+const maskedValue = "[masked]"
+
+// holdsCredential reports whether values of an attribute, or of a descriptor's key in a domain, may be credentials.
+func holdsCredential(domain, name string) bool {
+	if domain != "" {
+		return request.MayHoldCredential(name)
+	}
+	if query, ok := strings.CutPrefix(name, "request.query."); ok {
+		return request.MayHoldCredentialInQuery(query)
+	}
+	for _, family := range []string{"request.header.", "params."} {
+		if part, ok := strings.CutPrefix(name, family); ok {
+			return request.MayHoldCredential(part)
+		}
+	}
+	return false
 }
 
 // descriptorValues returns the pairs of a descriptor's counter: see descriptor.Domain.Keys.

@@ -46,9 +46,10 @@ type Event struct {
 	Domain  string `protobuf:"bytes,10,opt,name=domain,proto3" json:"domain,omitempty"`
 	Limit   string `protobuf:"bytes,11,opt,name=limit,proto3" json:"limit,omitempty"`
 	// key are the values that the counter is for, by attribute or descriptor key. Values that decision records do not show
-	// anyway stand as "sha256:" and the hash: who knows a value can find it, nobody can read it.
+	// anyway stand as "sha256:" and the hash: who knows a value can find it, nobody can read it. Those of a name that may hold a
+	// credential are "[masked]".
 	Key []*RecordedField `protobuf:"bytes,12,rep,name=key,proto3" json:"key,omitempty"`
-	// counter is the SHA-256 of the counter's key in the store.
+	// counter is the SHA-256 of the counter's key in the store; absent where a value is masked.
 	Counter string `protobuf:"bytes,13,opt,name=counter,proto3" json:"counter,omitempty"`
 	// detail is a short text for operators.
 	Detail        string `protobuf:"bytes,14,opt,name=detail,proto3" json:"detail,omitempty"`

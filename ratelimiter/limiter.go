@@ -33,7 +33,7 @@ type Options struct {
 	OnUnsettled func(units int64)
 	// Observe, if set, hears what each limit answered: of Take, of a Gate that refuses, and of what settles. Of a refusal it
 	// hears only the limits without room, and never of one that was not counted. It must not block or keep the status.
-	Observe func(key Key, s *Status, settled bool)
+	Observe func(s *Status, settled bool)
 }
 
 // Limiter answers whether limits have room: from the shared store, and without it by what each limit says. It is safe
@@ -50,7 +50,7 @@ type Limiter struct {
 	settler     *settler
 	onDegraded  func(error)
 	onUnsettled func(int64)
-	observe     func(Key, *Status, bool)
+	observe     func(*Status, bool)
 	since       atomic.Int64 // microseconds at which the shared store began to fail; 0 while it answers
 }
 
@@ -105,7 +105,7 @@ func (l *Limiter) Gate(charges []Charge) Decision {
 	}
 	d := l.glance(charges)
 	if !d.Allowed {
-		l.tell(charges, &d, false)
+		l.tell(&d, false)
 	}
 	return d
 }
@@ -132,12 +132,12 @@ func (l *Limiter) Take(ctx context.Context, charges []Charge) (Decision, error) 
 	}
 	if l.shared != nil && !l.countsRefusal(charges) {
 		if d := l.recall(charges); !d.Allowed {
-			l.tell(charges, &d, false)
+			l.tell(&d, false)
 			return d, nil
 		}
 	}
 	d := l.put(ctx, charges, take)
-	l.tell(charges, &d, false)
+	l.tell(&d, false)
 	return d, nil
 }
 
@@ -158,6 +158,12 @@ func (l *Limiter) put(ctx context.Context, charges []Charge, do operation) Decis
 		return l.askLeased(ctx, charges, do)
 	}
 	return l.ask(ctx, charges, do)
+}
+
+// Refused tells Observe of a request that its caller has refused by what Peek answered.
+func (l *Limiter) Refused(d Decision) {
+	d.Allowed = false
+	l.tell(&d, false)
 }
 
 // Settle charges the limits that count denials (CountDenied and CountAll; others are passed over) for a request that
@@ -202,7 +208,7 @@ func (l *Limiter) settle(ctx context.Context, charges []Charge) {
 		return
 	}
 	d := l.ask(ctx, charges, settle)
-	l.tell(charges, &d, true)
+	l.tell(&d, true)
 	if !d.Degraded {
 		return
 	}
@@ -265,24 +271,14 @@ func (l *Limiter) ask(ctx context.Context, charges []Charge, do operation) Decis
 	return d
 }
 
-// tell hands the answers on to whoever observes. They stand in the order of their charges, where a refusal from memory has
-// fewer.
-func (l *Limiter) tell(charges []Charge, d *Decision, settled bool) {
+// tell hands the answers on to whoever observes.
+func (l *Limiter) tell(d *Decision, settled bool) {
 	if l.observe == nil {
 		return
 	}
 	for i := range d.Limits {
-		s := &d.Limits[i]
-		for len(charges) > 0 && charges[0].Limit != s.Limit {
-			charges = charges[1:]
-		}
-		if len(charges) == 0 {
-			return
-		}
-		key := charges[0].Key
-		charges = charges[1:]
-		if !s.Unavailable && (d.Allowed || settled || !s.Room) {
-			l.observe(key, s, settled)
+		if s := &d.Limits[i]; !s.Unavailable && (d.Allowed || settled || !s.Room) {
+			l.observe(s, settled)
 		}
 	}
 }

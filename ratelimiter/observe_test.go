@@ -14,8 +14,8 @@ import (
 // observed collects what a limiter tells, as "KEY room" or "KEY none", and "settled" behind it.
 type observed []string
 
-func (o *observed) hear(key ratelimiter.Key, s *ratelimiter.Status, settled bool) {
-	values, _ := key.Values()
+func (o *observed) hear(s *ratelimiter.Status, settled bool) {
+	values, _ := s.Key.Values()
 	text := fmt.Sprintf("%s %s", values[0].Text, map[bool]string{true: "room", false: "none"}[s.Room])
 	if settled {
 		text += " settled"

@@ -94,8 +94,8 @@ func (t *Tracker) LeftOut() uint64 { return t.leftOut.Load() }
 
 // Observe counts the answer of one limit; settled is set for a charge of a request that something else had denied, which
 // is no decision of the limit. It suits ratelimiter.Options.Observe.
-func (t *Tracker) Observe(key ratelimiter.Key, s *ratelimiter.Status, settled bool) {
-	name := key.Limit()
+func (t *Tracker) Observe(s *ratelimiter.Status, settled bool) {
+	name := s.Key.Limit()
 	l := (*t.limits.Load())[name]
 	if l == nil {
 		if l = t.admit(name); l == nil {
@@ -113,7 +113,7 @@ func (t *Tracker) Observe(key ratelimiter.Key, s *ratelimiter.Status, settled bo
 	percent := used(s)
 	// A local share is a small part of the limit: what is used of it says nothing of the whole.
 	if refused || percent >= nearPercent && !s.Degraded {
-		t.remember(l, key, refused, percent)
+		t.remember(l, s.Key, refused, percent)
 	}
 }
 

@@ -47,7 +47,7 @@ func keyOf(limit, value string) ratelimiter.Key {
 // see tells the tracker of an answer for a limit of 10.
 func (b *bench) see(limit, value string, left int64, room bool) {
 	b.t.Helper()
-	b.Observe(keyOf(limit, value), &ratelimiter.Status{Limit: limitOf(b.t, limit, 10), Remaining: left, Room: room}, false)
+	b.Observe(&ratelimiter.Status{Key: keyOf(limit, value), Limit: limitOf(b.t, limit, 10), Remaining: left, Room: room}, false)
 }
 
 func (b *bench) totals(limit string) Totals {
@@ -72,9 +72,9 @@ func TestNearAndOver(t *testing.T) {
 	b.see("other", "far", 9, true)
 
 	limit := limitOf(t, "l", 10)
-	b.Observe(keyOf("l", "settled"), &ratelimiter.Status{Limit: limit, Remaining: 0}, true)
-	b.Observe(keyOf("l", "settled far"), &ratelimiter.Status{Limit: limit, Remaining: 9, Room: true}, true)
-	b.Observe(keyOf("l", "share"), &ratelimiter.Status{Limit: limit, Remaining: 0, Room: true, Degraded: true}, false)
+	b.Observe(&ratelimiter.Status{Key: keyOf("l", "settled"), Limit: limit, Remaining: 0}, true)
+	b.Observe(&ratelimiter.Status{Key: keyOf("l", "settled far"), Limit: limit, Remaining: 9, Room: true}, true)
+	b.Observe(&ratelimiter.Status{Key: keyOf("l", "share"), Limit: limit, Remaining: 0, Room: true, Degraded: true}, false)
 
 	if diff := cmp.Diff(Totals{Allowed: 5, Refused: 3, Since: began}, b.totals("l")); diff != "" {
 		t.Error(diff)
@@ -202,7 +202,7 @@ func TestTrackerIsBounded(t *testing.T) {
 
 func TestNoKeyIsNoLimit(t *testing.T) {
 	b := newBench(t, Options{})
-	b.Observe("x", &ratelimiter.Status{Limit: limitOf(t, "l", 1)}, false)
+	b.Observe(&ratelimiter.Status{Key: "x", Limit: limitOf(t, "l", 1)}, false)
 	if len(*b.limits.Load()) != 0 || b.LeftOut() != 1 {
 		t.Error("a text that is no key is counted")
 	}
@@ -226,7 +226,8 @@ func TestObserveAllocations(t *testing.T) {
 	}
 	next := 0
 	run := func() {
-		b.Observe(keys[next%len(keys)], status, false)
+		status.Key = keys[next%len(keys)]
+		b.Observe(status, false)
 		next++
 		b.at = b.at.Add(time.Second)
 	}
@@ -243,12 +244,12 @@ func TestTrackerTogether(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	const each, workers = 2000, 8
-	status := &ratelimiter.Status{Limit: limitOf(t, "l", 10)}
+	limit := limitOf(t, "l", 10)
 	for w := range workers {
 		all.Go(func() {
 			for i := range each {
 				name := strconv.Itoa(i % 8)
-				tracker.Observe(keyOf(name, strconv.Itoa(w*i)), status, false)
+				tracker.Observe(&ratelimiter.Status{Limit: limit, Key: keyOf(name, strconv.Itoa(w*i))}, false)
 				tracker.Keys(keyOf(name, "").Limit())
 			}
 		})
@@ -279,7 +280,8 @@ func BenchmarkObserve(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			for i := range b.N {
-				tracker.Observe(keys[i%len(keys)], s, false)
+				s.Key = keys[i%len(keys)]
+				tracker.Observe(s, false)
 			}
 		})
 	}

@@ -123,6 +123,9 @@ func (s *Stage) ask(ctx context.Context, c *pipeline.Case, p *plan) (pipeline.Ou
 			return pipeline.Stop, fmt.Errorf("look at the limits of descriptors: %w", err)
 		}
 		p.read(&d)
+		if !dry && p.over() {
+			s.limiter.Refused(d)
+		}
 	}
 	if !dry && !p.over() && !p.unavailable() {
 		d, err := s.limiter.Take(ctx, p.due())

@@ -22,6 +22,8 @@ type world struct {
 	calls []string // of the store
 	down  bool     // it fails
 
+	heard []string // of limits without room
+
 	settled chan struct{} // one for each call that settles, which nobody waits for
 }
 
@@ -37,7 +39,11 @@ func newWorld(t *testing.T, yaml string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limiter, err := ratelimiter.New(ratelimiter.Options{Shared: &noted{shared, w}, Local: local, Now: clock})
+	limiter, err := ratelimiter.New(ratelimiter.Options{Shared: &noted{shared, w}, Local: local, Now: clock, Observe: func(s *ratelimiter.Status, _ bool) {
+		if !s.Room {
+			w.heard = append(w.heard, s.Limit.Definition().Name)
+		}
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,6 +59,30 @@ func TestInfoOf(t *testing.T) {
 	}
 }
 
+// Whoever watches limits hears of a refusal, whether a charge was refused or a look.
+func TestRefusalsAreHeard(t *testing.T) {
+	w := newWorld(t, `
+domain: edge
+descriptors:
+  - {key: plain, rate_limit: {unit: minute, requests_per_unit: 1}}
+  - {key: one, quota_mode: true, rate_limit: {unit: minute, requests_per_unit: 1}}
+  - {key: two, quota_mode: true, rate_limit: {unit: minute, requests_per_unit: 1}}
+`)
+	w.ask(keys("plain"))
+	w.ask(keys("one", "two"))
+	if len(w.heard) != 0 {
+		t.Fatalf("heard %v of what had room", w.heard)
+	}
+	w.ask(keys("plain"))
+	w.ask(keys("one", "two"))
+	dry := keys("one", "two")
+	dry.Mode = request.Dry
+	w.ask(dry)
+	if diff := cmp.Diff([]string{"edge.plain", "edge.one", "edge.two"}, w.heard); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // The counter of a descriptor is the one that a request is charged at.
 func TestCounter(t *testing.T) {
 	w := newWorld(t, listed)

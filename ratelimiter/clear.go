@@ -15,8 +15,9 @@ type Clearer interface {
 	Clear(ctx context.Context, key Key) (bool, error)
 }
 
-// Clear forgets a counter: first in the shared store, then what this replica counts and remembers of it. Other replicas may
-// refuse from memory for a second more, as may this one where a refusal was on its way. It reports whether the store in
+// Clear forgets a counter: first in the shared store, then what this replica counts, remembers and holds in advance of it.
+// Other replicas may refuse from memory for a second more, as may this one where a refusal was on its way, and keep the units
+// that they hold in advance. It reports whether the store in
 // charge had the counter.
 func (l *Limiter) Clear(ctx context.Context, key Key) (bool, error) {
 	stores := []Store{l.local}
@@ -36,5 +37,8 @@ func (l *Limiter) Clear(ctx context.Context, key Key) (bool, error) {
 		had = had || was && i == 0
 	}
 	l.exhausted.forget(key)
+	if l.leases != nil {
+		l.leases.forget(key) // they were charged to what is gone
+	}
 	return had, nil
 }

@@ -56,6 +56,14 @@ func (s *leases) shard(key Key) *leaseShard {
 	return &s.shards[maphash.String(s.seed, string(key))%uint64(len(s.shards))]
 }
 
+// forget drops what is held of a counter.
+func (s *leases) forget(key Key) {
+	sh := s.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	delete(sh.held, key)
+}
+
 // draw takes up to the cost of a charge. Who finds less, and nobody asking, is told to ask for a lease.
 func (s *leases) draw(c *Charge, now int64, mayAsk bool) draw {
 	sh := s.shard(c.Key)

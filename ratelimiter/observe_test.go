@@ -153,6 +153,24 @@ func TestClearElsewhere(t *testing.T) {
 	}
 }
 
+// What was taken in advance of a counter goes with it.
+func TestClearDropsLeases(t *testing.T) {
+	b := newBench(t, nil)
+	one := charge(t, ratelimiter.Definition{Name: "one", Count: 100, Window: time.Minute, Lease: 10}, "k")
+	b.take(one)
+	calls := b.shared.calls
+	if b.take(one); b.shared.calls != calls {
+		t.Fatal("nothing was taken in advance")
+	}
+	if _, err := b.limiter.Clear(t.Context(), one.Key); err != nil {
+		t.Fatal(err)
+	}
+	calls = b.shared.calls
+	if b.take(one); b.shared.calls != calls+1 {
+		t.Error("units of the counter that is gone are still in hand")
+	}
+}
+
 // bare is a store that forgets nothing.
 type bare struct{ ratelimiter.Store }
 

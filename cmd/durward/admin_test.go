@@ -145,7 +145,7 @@ func TestLimitsPages(t *testing.T) {
 	writeLimits(&p, &limitsapi.List{LeftOut: 2, Limits: []limitsapi.Limit{{
 		Bundle: "acme", Name: "l", Rate: limitsapi.Rate{Count: 5, WindowMS: 60_000, Burst: 2}, Algorithm: "gcra", ClassOf: "subject.roles",
 		Classes: []limitsapi.Class{{Name: "gold", Rate: limitsapi.Rate{Count: 9, WindowMS: 60_000, Burst: 3}}}, When: []string{"request.method"},
-		CostOf: "claims.units", Counts: "all", OnError: "deny", At: "gate", Shadow: true, Routes: []string{"orders"},
+		CostOf: "claims.units", Counts: "all", OnError: "deny", At: "gate", Shadow: true, Lease: 7, Routes: []string{"orders"},
 	}}, Domains: []limitsapi.Domain{{Bundle: "acme", Name: "edge", Rules: []limitsapi.Rule{
 		{Path: "edge.user", RequestsPerUnit: 3, Unit: "minute", Shadow: true, Quota: true}, {Path: "edge.root", Unlimited: true},
 	}, Usage: &limitsapi.Usage{Allowed: 1, Refused: 2}}}})
@@ -155,7 +155,7 @@ func TestLimitsPages(t *testing.T) {
   by        nothing: one counter for all
   when      request.method
   cost      claims.units
-  counts    all; on error deny; at the gate; a shadow, which never blocks
+  counts    all; on error deny; at the gate; a shadow, which never blocks; 7 in advance
   services  orders
   so far    not met on this server
 acme domain edge

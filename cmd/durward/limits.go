@@ -166,6 +166,9 @@ func writeLimits(p *page, list *limitsapi.List) {
 		if l.Shadow {
 			counts += "; a shadow, which never blocks"
 		}
+		if l.Lease > 0 {
+			counts += fmt.Sprintf("; %d in advance", l.Lease)
+		}
 		p.row("counts", counts)
 		if l.Service == "" {
 			p.row("services", strings.Join(l.Routes, ", "))

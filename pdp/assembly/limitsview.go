@@ -20,7 +20,7 @@ func limitView(p *place, used *limitsapi.Usage) limitsapi.Limit {
 	out := limitsapi.Limit{
 		Bundle: p.bundle, Service: p.service, Name: d.Name, Rate: rateOf(p.info.Limit), Algorithm: d.Algorithm.String(),
 		ClassOf: p.info.ClassOf, By: append([]string{}, p.info.By...), When: p.info.When, CostOf: p.info.CostOf,
-		Counts: d.Counting.String(), OnError: d.OnError.String(), Shadow: d.Shadow, Usage: used,
+		Counts: d.Counting.String(), OnError: d.OnError.String(), Shadow: d.Shadow, Lease: d.Lease, Usage: used,
 	}
 	if p.info.Gate {
 		out.At = "gate"

@@ -40,11 +40,13 @@ type Limit struct {
 	When   []string `json:"when,omitempty"`
 	CostOf string   `json:"cost_of,omitempty"`
 	// Counts is allowed, denied or all; OnError local_share, allow or deny; At gate or "".
-	Counts  string   `json:"counts"`
-	OnError string   `json:"on_error"`
-	At      string   `json:"at,omitempty"`
-	Shadow  bool     `json:"shadow,omitempty"`
-	Routes  []string `json:"routes"`
+	Counts  string `json:"counts"`
+	OnError string `json:"on_error"`
+	At      string `json:"at,omitempty"`
+	Shadow  bool   `json:"shadow,omitempty"`
+	// Lease is the number of units that a replica takes in advance, 0 for none.
+	Lease  int64    `json:"lease,omitempty"`
+	Routes []string `json:"routes"`
 	// Usage is nil before the limit was met on this replica.
 	Usage *Usage `json:"usage,omitempty"`
 }

@@ -39,8 +39,8 @@ func newWorld(t *testing.T, yaml string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limiter, err := ratelimiter.New(ratelimiter.Options{Shared: &noted{shared, w}, Local: local, Now: clock, Observe: func(s *ratelimiter.Status, _ bool) {
-		if !s.Room {
+	limiter, err := ratelimiter.New(ratelimiter.Options{Shared: &noted{shared, w}, Local: local, Now: clock, Observe: func(s *ratelimiter.Status, settled bool) {
+		if !s.Room && !settled { // what settles is another goroutine's
 			w.heard = append(w.heard, s.Limit.Definition().Name)
 		}
 	}})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
 	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
 	"github.com/durward-pdp/durward/ratelimiter/window"
@@ -26,7 +27,10 @@ var ErrCharges = errors.New("invalid charges")
 type Charge struct {
 	Limit *Limit
 	Key   Key
-	Cost  int64
+	Cost  int64 // 0 or 1 of a limit on distinct values
+
+	// Member stands for the value that a limit on distinct values sees; see MemberOf.
+	Member uint64
 
 	// Lease asks Take for units in advance, which are charged where the cost is charged for an allowed decision.
 	Lease Lease
@@ -102,12 +106,13 @@ type Status struct {
 	Leased      bool          // paid with units that had been taken in advance; the shared store was not asked
 }
 
-// Reading is what a store found and did for one charge: one of TAT, Window and Log, by the algorithm, after the charge.
+// Reading is what a store found and did for one charge: one of TAT, Window, Log and Set, by the algorithm, after the charge.
 type Reading struct {
 	Now     int64           // microseconds
 	TAT     gcra.Instant    // of GCRA
 	Window  window.Counter  // of FixedWindow, SlidingWindow and Quota
 	Log     slidinglog.View // of SlidingLog, for the units of the charge
+	Set     distinct.View   // of Distinct, but for its Room
 	Room    bool
 	Charged bool
 	Ahead   int64 // units of the lease that were charged
@@ -142,6 +147,14 @@ func (c *Charge) Status(r *Reading) Status {
 		if c.Cost > s.Remaining {
 			s.Retry, s.Never = orNever(rate.Wait(r.Log, r.Now, units))
 		}
+	case Distinct:
+		rate := c.Limit.set
+		s.Remaining = rate.Remaining(r.Set)
+		s.Full = rate.Full(r.Set, r.Now)
+		s.More = s.Full
+		if !r.Room {
+			s.Retry = rate.Wait(r.Set, r.Now)
+		}
 	}
 	return s
 }
@@ -166,6 +179,8 @@ func Check(charges []Charge) error {
 			return fmt.Errorf("%w: charge %d has no limit or no key", ErrCharges, i)
 		case c.Cost < 0 || c.Cost > MaxCost:
 			return fmt.Errorf("%w: the cost for limit %q is not between 0 and %d", ErrCharges, c.Limit.def.Name, MaxCost)
+		case c.Cost > 1 && c.Limit.def.Algorithm == Distinct:
+			return fmt.Errorf("%w: the cost for limit %q, which counts values, is not 0 or 1", ErrCharges, c.Limit.def.Name)
 		}
 		if err := c.Lease.check(c.Limit); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
 	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
 	"github.com/durward-pdp/durward/ratelimiter/window"
@@ -28,11 +29,12 @@ const (
 	SlidingWindow                  // the same, with the window before weighed in: Limit.Window
 	SlidingLog                     // at most Count, up to 1,000, in any window: Limit.Log
 	Quota                          // Count units in each window of a calendar: Limit.Window
+	Distinct                       // Count different values in each window, counted from 1970: Limit.Distinct
 )
 
-// String returns the word of the bundle format.
+// String returns the word of the bundle format, where it has one.
 func (a Algorithm) String() string {
-	return word(int(a), "gcra", "fixed_window", "sliding_window", "sliding_log", "quota")
+	return word(int(a), "gcra", "fixed_window", "sliding_window", "sliding_log", "quota", "distinct")
 }
 
 // Counting says which decisions a limit counts.
@@ -90,6 +92,7 @@ type Limit struct {
 	rate   gcra.Rate
 	window window.Rate
 	log    slidinglog.Rate
+	set    distinct.Rate
 
 	weight int64 // of each unit in a counter; 0 means 1
 }
@@ -105,7 +108,7 @@ func NewLimit(d Definition) (*Limit, error) {
 		return nil, fmt.Errorf("%w %q: unknown value %d for what to do on error", ErrLimit, d.Name, d.OnError)
 	case d.Counting > CountAll:
 		return nil, fmt.Errorf("%w %q: unknown value %d for what to count", ErrLimit, d.Name, d.Counting)
-	case d.Algorithm > Quota:
+	case d.Algorithm > Distinct:
 		return nil, fmt.Errorf("%w %q: unknown algorithm %d", ErrLimit, d.Name, d.Algorithm)
 	case d.Algorithm != GCRA && d.Burst != 0:
 		return nil, fmt.Errorf("%w %q: only gcra has a burst; with %v all %d units of a window may pass at once", ErrLimit, d.Name, d.Algorithm, d.Count)
@@ -141,6 +144,8 @@ func compile(d Definition) (l *Limit, err error) {
 		l.log, err = slidinglog.New(d.Count, d.Window)
 	case Quota:
 		l.window, err = window.NewQuota(d.Count, d.Calendar)
+	case Distinct:
+		l.set, err = distinct.New(d.Count, d.Window)
 	}
 	return l, err
 }
@@ -149,7 +154,7 @@ func compile(d Definition) (l *Limit, err error) {
 // without the part that a lease sets aside.
 func (l *Limit) Definition() Definition { return l.def }
 
-// Algorithm returns which of Rate, Window and Log is the limit's arithmetic, for stores.
+// Algorithm returns which of Rate, Window, Log and Distinct is the limit's arithmetic, for stores.
 func (l *Limit) Algorithm() Algorithm { return l.def.Algorithm }
 
 // Rate returns the arithmetic of GCRA.
@@ -161,17 +166,36 @@ func (l *Limit) Window() window.Rate { return l.window }
 // Log returns the arithmetic of SlidingLog.
 func (l *Limit) Log() slidinglog.Rate { return l.log }
 
+// Distinct returns the arithmetic of Distinct.
+func (l *Limit) Distinct() distinct.Rate { return l.set }
+
 // Weight returns what one unit of a cost weighs in a counter: 1, and more in the share of one of several replicas.
 func (l *Limit) Weight() int64 { return max(l.weight, 1) }
 
 // share is the part of the limit that one of several replicas may give out alone: each unit weighs as much as one from
 // each of them would, and at most all that passes at once, so that one passes. Another number of replicas changes what
-// comes, and never what a counter holds already: a counter that is empty stays so when the number falls.
+// comes, and never what a counter holds already: a counter that is empty stays so when the number falls. What is counted one by
+// one has no weight: there the share is a part of the count, and grows when the number falls.
 func (l *Limit) share(replicas int) *Limit {
 	if replicas <= 1 {
 		return l
 	}
+	if l.def.Algorithm == Distinct {
+		return l.countOf(replicas)
+	}
 	part := *l
 	part.weight = min(int64(replicas), l.def.Burst)
 	return &part
+}
+
+// countOf is the limit with its part of the count, at least one.
+func (l *Limit) countOf(replicas int) *Limit {
+	d := l.def
+	d.Count = max(1, d.Count/int64(replicas))
+	d.Burst = d.Count
+	part, err := compile(d)
+	if err != nil { // cannot happen for a compiled limit; the zero rates admit nothing
+		return &Limit{def: d}
+	}
+	return part
 }

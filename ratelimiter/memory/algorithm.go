@@ -2,6 +2,7 @@ package memory
 
 import (
 	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
 	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
 	"github.com/durward-pdp/durward/ratelimiter/window"
@@ -71,8 +72,8 @@ func (w *pending) lease(c *ratelimiter.Charge, now int64) (ahead int64) {
 
 // log returns the log of a charge. A new one belongs to nobody until it is put.
 func (s *Store) log(c *ratelimiter.Charge, shard int) *slidinglog.Log {
-	log := s.shards[shard].log(c.Key)
-	if log == nil && c.Seed != 0 {
+	log, found := s.shards[shard].kept(c.Key).(*slidinglog.Log)
+	if !found && c.Seed != 0 {
 		log = c.Limit.Log().Seeded(c.Seed, c.Limit.Weight())
 	}
 	return log
@@ -92,11 +93,39 @@ func (s *Store) finishLog(c *ratelimiter.Charge, w *pending, now int64, charged 
 			log = &slidinglog.Log{}
 		}
 		rate.Charge(log, now, c.Units()) // all of it where it had room
-		s.shards[w.shard].putLog(c.Key, log, log.Last()+rate.Window(), now)
+		s.shards[w.shard].putKept(c.Key, log, log.Last()+rate.Window(), now)
 	}
 	view := rate.View(log, now, c.Units())
 	if weight := c.Limit.Weight(); weight > 1 { // one more takes several units
 		view.More = rate.View(log, now, (rate.Remaining(view)/weight+1)*weight).Enough
 	}
 	return c.Status(&ratelimiter.Reading{Now: now, Log: view, Room: w.room, Charged: charged})
+}
+
+// set is log for a set of distinct values.
+func (s *Store) set(c *ratelimiter.Charge, shard int) *distinct.Set {
+	set, found := s.shards[shard].kept(c.Key).(*distinct.Set)
+	if !found && c.Seed != 0 {
+		set = c.Limit.Distinct().Seeded(c.Seed)
+	}
+	return set
+}
+
+// lookSet only looks, as lookLog does.
+func (s *Store) lookSet(c *ratelimiter.Charge, w *pending, now int64) {
+	w.room = c.Cost == 0 || c.Limit.Distinct().View(s.set(c, w.shard), now, c.Member).Room
+}
+
+// finishSet adds the value to a set, if it is to be charged, and explains it.
+func (s *Store) finishSet(c *ratelimiter.Charge, w *pending, now int64, charged bool) ratelimiter.Status {
+	rate, set := c.Limit.Distinct(), s.set(c, w.shard)
+	if charged {
+		if set == nil {
+			set = &distinct.Set{}
+		}
+		if rate.Charge(set, now, c.Member, s.salt) {
+			s.shards[w.shard].putKept(c.Key, set, set.Until(), now)
+		}
+	}
+	return c.Status(&ratelimiter.Reading{Now: now, Set: rate.View(set, now, c.Member), Room: w.room, Charged: charged})
 }

@@ -3,6 +3,7 @@ package memory_test
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -25,7 +26,19 @@ type model struct {
 	charged map[ratelimiter.Key][]unit
 }
 
-type unit struct{ at, cost int64 }
+type unit struct {
+	at, cost int64
+	member   uint64 // of a limit on distinct values
+}
+
+// room says whether a charge passes at now.
+func (m *model) room(c *ratelimiter.Charge, now int64) bool {
+	w := c.Limit.Definition().Window.Microseconds()
+	if c.Limit.Algorithm() == ratelimiter.Distinct && slices.ContainsFunc(m.charged[c.Key], func(u unit) bool { return u.member == c.Member && u.at >= now-now%w }) {
+		return true
+	}
+	return c.Cost <= m.left(c, now)
+}
 
 // left returns the units that would pass at now. For GCRA it plays the bucket, in parts of a unit so small that all is whole.
 func (m *model) left(c *ratelimiter.Charge, now int64) int64 {
@@ -55,6 +68,14 @@ func (m *model) left(c *ratelimiter.Charge, now int64) int64 {
 		return max(d.Count-sum(start, start+w)-(sum(start-w, start)*(start+w-now)+w-1)/w, 0)
 	case ratelimiter.SlidingLog:
 		return d.Count - sum(now-w+1, now+1)
+	case ratelimiter.Distinct:
+		seen := map[uint64]bool{}
+		for _, u := range units {
+			if u.at >= start {
+				seen[u.member] = true
+			}
+		}
+		return d.Count - int64(len(seen))
 	case ratelimiter.Quota:
 		from, to := d.Calendar.Bounds(now)
 		return d.Count - sum(from, to)
@@ -65,23 +86,25 @@ func (m *model) left(c *ratelimiter.Charge, now int64) int64 {
 // do is the rule of ratelimiter.Store. It returns the decision and, for each charge, whether it was charged and what is left.
 func (m *model) do(op string, charges []ratelimiter.Charge, now int64) (allowed bool, was []bool, left []int64) {
 	allowed = true
-	room := make([]int64, len(charges))
+	room := make([]bool, len(charges))
 	for i := range charges {
-		room[i] = m.left(&charges[i], now)
-		if op != "settle" && charges[i].Cost > room[i] && !charges[i].Limit.Definition().Shadow {
+		room[i] = m.room(&charges[i], now)
+		if op != "settle" && !room[i] && !charges[i].Limit.Definition().Shadow {
 			allowed = false
 		}
 	}
 	for i := range charges {
 		c := &charges[i]
 		counting := c.Limit.Definition().Counting
-		charge := c.Cost > 0 && (op == "settle" || op == "take" && c.Cost <= room[i] && (allowed && counting != ratelimiter.CountDenied || counting == ratelimiter.CountAll))
+		charge := c.Cost > 0 && (op == "settle" || op == "take" && room[i] && (allowed && counting != ratelimiter.CountDenied || counting == ratelimiter.CountAll))
 		if charge {
 			cost := c.Cost // a settled bucket is left empty, to the last part of a unit
 			if c.Limit.Algorithm() != ratelimiter.GCRA {
-				cost = min(cost, room[i])
+				cost = min(cost, m.left(c, now))
 			}
-			m.charged[c.Key] = append(m.charged[c.Key], unit{now, cost})
+			if room[i] || c.Limit.Algorithm() != ratelimiter.Distinct {
+				m.charged[c.Key] = append(m.charged[c.Key], unit{now, cost, c.Member})
+			}
 		}
 		was, left = append(was, charge), append(left, m.left(c, now))
 	}
@@ -94,13 +117,16 @@ func TestAgainstModel(t *testing.T) {
 	m := &model{charged: map[ratelimiter.Key][]unit{}}
 	rng := rand.New(rand.NewPCG(8, 9))
 	var limits []*ratelimiter.Limit
-	for i := range 20 {
+	for i := range 24 {
 		d := ratelimiter.Definition{
-			Name: strconv.Itoa(i), Algorithm: ratelimiter.Algorithm(i % 5), Count: 1 + rng.Int64N(30), Window: time.Duration(1+rng.Int64N(200_000)) * time.Microsecond,
+			Name: strconv.Itoa(i), Algorithm: ratelimiter.Algorithm(i % 6), Count: 1 + rng.Int64N(30), Window: time.Duration(1+rng.Int64N(200_000)) * time.Microsecond,
 			Shadow: rng.IntN(5) == 0, Counting: ratelimiter.Counting(rng.IntN(3)),
 		}
 		if d.Algorithm == ratelimiter.Quota {
 			d.Window, d.Calendar = 0, window.Day
+		}
+		if d.Algorithm == ratelimiter.Distinct { // so long that values come again, and too many
+			d.Count, d.Window = 1+d.Count/5, 5*time.Second
 		}
 		limits = append(limits, compiled(t, d))
 	}
@@ -111,7 +137,11 @@ func TestAgainstModel(t *testing.T) {
 		first := rng.IntN(len(limits))
 		for i := range 1 + rng.IntN(5) {
 			l := limits[(first+i)%len(limits)]
-			charges = append(charges, ratelimiter.Charge{Limit: l, Key: ratelimiter.Key(l.Definition().Name), Cost: []int64{0, 1, 1, 2, l.Definition().Count + 1}[rng.IntN(5)]})
+			c := ratelimiter.Charge{Limit: l, Key: ratelimiter.Key(l.Definition().Name), Cost: []int64{0, 1, 1, 2, l.Definition().Count + 1}[rng.IntN(5)]}
+			if l.Algorithm() == ratelimiter.Distinct {
+				c.Cost, c.Member = min(c.Cost, 1), uint64(rng.Int64N(2*l.Definition().Count))
+			}
+			charges = append(charges, c)
 		}
 		op := []string{"take", "take", "take", "settle", "peek"}[rng.IntN(5)]
 		do := map[string]func(context.Context, []ratelimiter.Charge) (ratelimiter.Decision, error){"take": s.Take, "settle": s.Settle, "peek": s.Peek}[op]
@@ -139,7 +169,7 @@ func TestAgainstModel(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	if len(seen) != 10 {
+	if len(seen) != 12 {
 		t.Error("not every algorithm was charged and had no room")
 	}
 }

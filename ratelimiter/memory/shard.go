@@ -4,20 +4,19 @@ import (
 	"sync"
 
 	"github.com/durward-pdp/durward/ratelimiter"
-	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
 )
 
 const (
 	chunkSize  = 256 // slots are allocated in chunks: growing never copies under the lock
 	sweepSteps = 4   // slots looked at per new counter: expired ones go faster than new ones come
 	sample     = 8   // slots compared to choose which counter to forget
-	unitsAKey  = 25  // units of logs that take the memory of one more counter
+	unitsAKey  = 25  // numbers in logs and sets that take the memory of one more counter
 )
 
 // value is what is kept of one counter, in the shape of the limit's algorithm.
 type value struct {
 	// until is the instant in microseconds at which the counter means nothing any more: the TAT without its part, the end of
-	// a window, or a window after the last unit of a log.
+	// a window or of that of a set, or a window after the last unit of a log.
 	until int64
 	// more is the part of the TAT; or the units of the window, and above 32 bits those of the window before.
 	more int64
@@ -27,7 +26,13 @@ type value struct {
 type slot struct {
 	key   ratelimiter.Key
 	value value
-	log   *slidinglog.Log // of a sliding log; then value.more is its size as the shard has counted it
+	kept  kept // of a sliding log or a set; then value.more is its size as the shard has counted it
+}
+
+// kept is a counter that does not fit a value.
+type kept interface {
+	// Size returns how many numbers of eight bytes it has memory for.
+	Size() int
 }
 
 // shard is a part of the counters under one lock: an index into chunks of slots, over which a hand moves.
@@ -37,7 +42,7 @@ type shard struct {
 	chunks  []*[chunkSize]slot
 	free    []int
 	used    int // slots handed out at least once
-	units   int // that logs have memory for
+	units   int // numbers that logs and sets have memory for
 	bound   int
 	hand    int
 	evicted uint64
@@ -58,18 +63,18 @@ func (s *shard) get(key ratelimiter.Key) (value, bool) {
 	return s.at(i).value, true
 }
 
-// log returns the sliding log of a key, nil if it has none.
-func (s *shard) log(key ratelimiter.Key) *slidinglog.Log {
+// kept returns the log or the set of a key, nil if it has none.
+func (s *shard) kept(key ratelimiter.Key) kept {
 	i, ok := s.index[key]
 	if !ok {
 		return nil
 	}
-	return s.at(i).log
+	return s.at(i).kept
 }
 
 func (s *shard) put(key ratelimiter.Key, v value, now int64) {
 	e := s.at(s.slot(key, now))
-	s.forgetLog(e)
+	s.forgetKept(e)
 	e.value = v
 }
 
@@ -85,13 +90,13 @@ func (s *shard) slot(key ratelimiter.Key, now int64) int {
 	return i
 }
 
-// putLog keeps a log, which may have grown, and forgets others while logs take more memory than the bound leaves.
-func (s *shard) putLog(key ratelimiter.Key, log *slidinglog.Log, until, now int64) {
+// putKept keeps a log or a set, which may have grown, and forgets others while they take more memory than the bound leaves.
+func (s *shard) putKept(key ratelimiter.Key, k kept, until, now int64) {
 	i := s.slot(key, now)
 	e := s.at(i)
-	s.forgetLog(e)
-	s.units += log.Size()
-	e.log, e.value = log, value{until: until, more: int64(log.Size())}
+	s.forgetKept(e)
+	s.units += k.Size()
+	e.kept, e.value = k, value{until: until, more: int64(k.Size())}
 	for len(s.index) > 1 && len(s.index)+s.units/unitsAKey > s.bound {
 		s.evict(i)
 	}
@@ -110,17 +115,17 @@ func (s *shard) sweep(now int64) {
 
 func (s *shard) drop(i int) {
 	e := s.at(i)
-	s.forgetLog(e)
+	s.forgetKept(e)
 	delete(s.index, e.key)
 	*e = slot{}
 	s.free = append(s.free, i)
 }
 
-// forgetLog takes the log, if there is one, out of the slot and of the count.
-func (s *shard) forgetLog(e *slot) {
-	if e.log != nil {
+// forgetKept takes the log or set, if there is one, out of the slot and of the count.
+func (s *shard) forgetKept(e *slot) {
+	if e.kept != nil {
 		s.units -= int(e.value.more)
-		e.log = nil
+		e.kept = nil
 	}
 }
 
@@ -143,7 +148,7 @@ func (s *shard) room() int {
 }
 
 // evict forgets one counter, and not the one in the slot spared. Most slots are in use when it is called: there are more
-// counters, or logs so large that few fit, than the bound allows.
+// counters, or logs and sets so large that few fit, than the bound allows.
 func (s *shard) evict(spared int) {
 	victim, seen := -1, 0
 	for looked := 0; looked < s.used && seen < sample; looked++ {

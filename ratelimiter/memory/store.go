@@ -7,6 +7,8 @@ package memory
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"hash/maphash"
 	"math/bits"
@@ -24,8 +26,8 @@ const (
 type Options struct {
 	// Now is the clock; it is mandatory.
 	Now func() time.Time
-	// MaxKeys bounds the counters kept; 0 means 1,048,576 (about 200 bytes each with a key of 80). 25 units in sliding logs
-	// count as one more. Beyond it a counter that would have expired soonest among a few is forgotten, which gives its key
+	// MaxKeys bounds the counters kept; 0 means 1,048,576 (about 200 bytes each with a key of 80). 25 units in sliding logs,
+	// or values in sets, count as one more, and a sketch of more than 1,000 values as 82. Beyond it a counter that would have expired soonest among a few is forgotten, which gives its key
 	// a full bucket again.
 	MaxKeys int
 }
@@ -36,6 +38,7 @@ type Store struct {
 	now    func() time.Time
 	base   time.Time
 	seed   maphash.Seed
+	salt   uint64 // of sketches of distinct values
 	shards []shard
 }
 
@@ -54,7 +57,9 @@ func New(o Options) (*Store, error) {
 	if o.MaxKeys >= maxShards*maxShards {
 		n = maxShards
 	}
-	s := &Store{now: o.Now, base: o.Now(), seed: maphash.MakeSeed(), shards: make([]shard, n)}
+	var salt [8]byte
+	_, _ = rand.Read(salt[:]) // it never fails
+	s := &Store{now: o.Now, base: o.Now(), seed: maphash.MakeSeed(), salt: binary.BigEndian.Uint64(salt[:]), shards: make([]shard, n)}
 	for i := range s.shards {
 		s.shards[i].init(o.MaxKeys / n)
 	}
@@ -141,6 +146,8 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 		switch {
 		case charges[i].Limit.Algorithm() == ratelimiter.SlidingLog: // read here, for others may write to it later
 			d.Limits[i] = s.finishLog(&charges[i], &work[i], now, d.Limits[i].Charged)
+		case charges[i].Limit.Algorithm() == ratelimiter.Distinct:
+			d.Limits[i] = s.finishSet(&charges[i], &work[i], now, d.Limits[i].Charged)
 		case d.Limits[i].Charged:
 			if op == take && d.Allowed {
 				work[i].ahead = work[i].lease(&charges[i], now)
@@ -158,7 +165,7 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 			r.TAT = work[i].found.instant()
 		case ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.Quota:
 			r.Window = work[i].found.counter()
-		case ratelimiter.SlidingLog:
+		case ratelimiter.SlidingLog, ratelimiter.Distinct:
 			continue
 		}
 		d.Limits[i] = charges[i].Status(&r)
@@ -179,6 +186,8 @@ func (s *Store) look(c *ratelimiter.Charge, w *pending, now int64, op operation)
 		s.lookWindow(c, w, now, op)
 	case ratelimiter.SlidingLog:
 		s.lookLog(c, w, now)
+	case ratelimiter.Distinct:
+		s.lookSet(c, w, now)
 	}
 	return w.room || op == settle || c.Limit.Definition().Shadow
 }

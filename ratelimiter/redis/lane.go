@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
 	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
 	"github.com/durward-pdp/durward/ratelimiter/window"
@@ -22,6 +24,7 @@ const (
 	codeGCRA    = 1
 	codeWindows = 2
 	codeLogs    = 3
+	codeSets    = 4
 
 	replyRoom    = 1
 	replyCharged = 2
@@ -34,7 +37,7 @@ const maxRedirects = 3
 func replyNumbers(c *ratelimiter.Charge) int {
 	n := 4 // the windows
 	switch c.Limit.Algorithm() {
-	case ratelimiter.GCRA:
+	case ratelimiter.GCRA, ratelimiter.Distinct:
 		n = 3
 	case ratelimiter.SlidingLog:
 		n = 5
@@ -62,9 +65,10 @@ type lane struct {
 
 // ruleID tells rules apart: most decisions of a call meet the same limits at the same cost.
 type ruleID struct {
-	limit *ratelimiter.Limit
-	cost  int64
-	lease ratelimiter.Lease
+	limit  *ratelimiter.Limit
+	cost   int64
+	lease  ratelimiter.Lease
+	member uint64
 }
 
 func newLane(s *Store, n *node) *lane {
@@ -262,7 +266,7 @@ func (l *lane) key(k ratelimiter.Key) int64 {
 }
 
 func (l *lane) rule(c *ratelimiter.Charge) int64 {
-	id := ruleID{limit: c.Limit, cost: c.Cost, lease: c.Lease}
+	id := ruleID{limit: c.Limit, cost: c.Cost, lease: c.Lease, member: c.Member}
 	at, ok := l.ruleAt[id]
 	if !ok {
 		at = len(l.ruleAt) + 1
@@ -275,25 +279,33 @@ func (l *lane) rule(c *ratelimiter.Charge) int64 {
 // addRule writes one rule.
 func (l *lane) addRule(c *ratelimiter.Charge) {
 	d := c.Limit.Definition()
-	var step gcra.Instant
-	add := func(code int64, arguments [5]int64) {
+	add := func(code int64, arguments ...int64) {
 		l.rules.add(code, c.Cost, flag(!d.Shadow), flag(d.Counting != ratelimiter.CountDenied), flag(d.Counting == ratelimiter.CountAll))
-		l.rules.add(arguments[:]...)
-		l.rules.add(c.Lease.Units, c.Lease.Share, step.Micros, step.Part)
+		l.rules.add(arguments...)
 	}
+	var step gcra.Instant
 	switch d.Algorithm {
 	case ratelimiter.GCRA:
 		rate := c.Limit.Rate()
 		cost, span := rate.Step(c.Cost), rate.Span()
 		step = rate.Step(1)
-		add(codeGCRA, [5]int64{rate.Count(), cost.Micros, cost.Part, span.Micros, span.Part})
+		add(codeGCRA, rate.Count(), cost.Micros, cost.Part, span.Micros, span.Part)
 	case ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.Quota:
 		rate := c.Limit.Window()
-		add(codeWindows, [5]int64{rate.Count(), rate.Length(), int64(rate.Calendar()), flag(rate.Sliding())})
+		add(codeWindows, rate.Count(), rate.Length(), int64(rate.Calendar()), flag(rate.Sliding()), 0)
 	case ratelimiter.SlidingLog:
 		rate := c.Limit.Log()
-		add(codeLogs, [5]int64{rate.Count(), rate.Window()})
+		add(codeLogs, rate.Count(), rate.Window(), 0, 0, 0)
+	case ratelimiter.Distinct:
+		rate := c.Limit.Distinct()
+		add(codeSets, rate.Count(), rate.Window())
+		var salt [8]byte
+		_, _ = rand.Read(salt[:]) // it never fails
+		l.rules.addText(c.Member)
+		l.rules.addText(binary.BigEndian.Uint64(salt[:]))
+		l.rules.add(0)
 	}
+	l.rules.add(c.Lease.Units, c.Lease.Share, step.Micros, step.Part)
 }
 
 func flag(set bool) int64 {
@@ -348,11 +360,13 @@ func reading(c *ratelimiter.Charge, r []int64) ratelimiter.Reading {
 		out.Window = window.Counter{Until: r[1], Used: r[2], Before: r[3]}
 	case ratelimiter.SlidingLog:
 		out.Log = slidinglog.View{Used: r[1], More: r[2], Enough: r[3], Last: r[4]}
+	case ratelimiter.Distinct:
+		out.Set = distinct.View{Until: r[1], Count: r[2]}
 	}
 	return out
 }
 
-// array is a MessagePack array of integers that are not negative.
+// array is a MessagePack array of integers that are not negative, and of texts of eight bytes.
 type array struct {
 	buf []byte
 	n   uint32
@@ -373,6 +387,12 @@ func (a *array) add(numbers ...int64) {
 		a.buf = binary.BigEndian.AppendUint64(append(a.buf, 0xcf), uint64(v))
 	}
 	a.n += uint32(len(numbers)) //nolint:gosec // a few
+}
+
+// addText adds eight bytes: Lua's numbers do not hold 64 bits.
+func (a *array) addText(bits uint64) {
+	a.buf = binary.BigEndian.AppendUint64(append(a.buf, 0xa8), bits)
+	a.n++
 }
 
 func (a *array) bytes() []byte {

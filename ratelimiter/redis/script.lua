@@ -9,7 +9,7 @@
 --          is allowed (0 for none), the part of what is left that they may be (one in so many), and for gcra one step
 -- ARGV[3]  the decisions: operation (1 take, 2 settle, 3 peek, 4 refund, 5 a take that is refused elsewhere), number of charges,
 --          then for each its counter and its rule; of a refund also two numbers of the counter as it was after the charge
--- Rules and decisions are MessagePack arrays of integers, which are cheaper to read here than one text per number. For
+-- Rules and decisions are MessagePack arrays of integers (and texts, where 64 bits are needed), which are cheaper to read here than one text per number. For
 -- the same reason a rule stays where it is, and is called by the place before its first number.
 -- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, the numbers of the counter, and with a
 -- lease the units charged in advance.
@@ -37,7 +37,7 @@ end
 --   read(text)        the state as it was stored; foreign text is no error
 --   look(r, x, y)     what is found, as two values; whether there is room for the cost; and what a charge would leave, or take.
 --                     Without room that is an empty bucket. rules[r + 6] is the first argument
---   charge(x, y)      the state after a charge, from the last two values of look
+--   charge(x, y)      the state after a charge, from the last two values of look; nothing where it stays the same
 --   refund(r, x, y, a, b)  the state without a charge that had left a and b; nil where that is no counter
 --   reply(o, x, y)    puts the numbers of the counter behind out[o], from what look found or would leave, and returns their end
 --   lease(r, x, y)    the units that are charged in advance, and what a charge and they would leave
@@ -146,8 +146,8 @@ function gcra.reply(o, x, y)
   return o + 2
 end
 
--- by_text makes an algorithm of the functions of windows.lua, whose state is the stored text, and its life in milliseconds
--- once it is charged.
+-- by_text makes an algorithm of the functions of windows.lua or distinct.lua, whose state is the stored text, and its life in
+-- milliseconds once it is charged.
 local function by_text(look, charge, refund, reply)
   return {
     read = function(text) return text end,
@@ -181,7 +181,13 @@ local logs = by_text(log_look, log_charge, log_refund, function(o, s)
   return o + 4
 end)
 
-local algorithms = {gcra, windows, logs}
+-- arguments: count, window, and as texts of eight bytes the value and a salt
+local sets = by_text(distinct_look, distinct_charge, distinct_refund, function(o, s)
+  out[o + 1], out[o + 2] = distinct_reading(s)
+  return o + 2
+end)
+
+local algorithms = {gcra, windows, logs, sets}
 
 local stored = call('MGET', unpack(keys))
 local xs, ys, writer = {}, {}, {} -- of the counters that changed
@@ -256,8 +262,10 @@ local function decided(op, n, at)
       if op == TAKE and allowed and rules[r + LEASE] > 0 then
         ahead, nextX[i], nextY[i] = algorithm.lease(r, nextX[i], nextY[i])
       end
-      xs[k], ys[k] = algorithm.charge(nextX[i], nextY[i])
-      writer[k] = algorithm
+      local x, y = algorithm.charge(nextX[i], nextY[i])
+      if x then
+        xs[k], ys[k], writer[k] = x, y, algorithm
+      end
       local last = algorithm.reply(places[i], nextX[i], nextY[i])
       if ahead > 0 then
         out[last + 1] = ahead

@@ -26,11 +26,14 @@ import (
 //go:embed windows.lua
 var windowsText string
 
+//go:embed distinct.lua
+var distinctText string
+
 //go:embed script.lua
 var batchText string
 
-// scriptText returns the script: the counters of windows, then what calls them.
-func scriptText() string { return windowsText + batchText }
+// scriptText returns the script: the counters of windows and of distinct values, then what calls them.
+func scriptText() string { return windowsText + distinctText + batchText }
 
 // Store implements ratelimiter.Store. It is safe for concurrent use.
 type Store struct {

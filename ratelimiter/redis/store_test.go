@@ -17,6 +17,7 @@ import (
 
 	"github.com/durward-pdp/durward/internal/redistest"
 	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
 	"github.com/durward-pdp/durward/ratelimiter/window"
@@ -217,6 +218,8 @@ func withAlgorithm(d ratelimiter.Definition, a ratelimiter.Algorithm, rng *rand.
 		d.Count = min(d.Count, 1000)
 	case ratelimiter.Quota:
 		d.Window, d.Calendar = 0, window.Calendar(1+rng.IntN(4))
+	case ratelimiter.Distinct: // as many as an exact set holds; TestSketchesAgree has the others
+		d.Count, d.Window = 1+min(d.Count, distinct.MaxExact)/150, []time.Duration{24 * time.Hour, 100 * 24 * time.Hour}[rng.IntN(2)]
 	default:
 	}
 	return d
@@ -241,14 +244,14 @@ func TestStoresAgree(t *testing.T) {
 			Counting: ratelimiter.Counting(rng.IntN(3)),
 		}
 		if d.Burst = max(1, d.Count/(1+rng.Int64N(3))); i%2 == 1 { // each name has one algorithm, as its counters have
-			d = withAlgorithm(d, ratelimiter.Algorithm(1+i%30/2%4), rng)
+			d = withAlgorithm(d, ratelimiter.Algorithm(1+i%30/2%5), rng)
 			if d.Algorithm == ratelimiter.SlidingLog { // a log keeps its units for the window under which they came: stores forget them later at will
 				d.Window = windows[i%30%len(windows)]
 			}
 		}
 		limits = append(limits, limit(t, d))
 	}
-	allowed, refused, charged, leases := 0, 0, 0, 0
+	allowed, refused, charged, leases, unseen := 0, 0, 0, 0, 0
 	for step := range 6000 {
 		var charges []ratelimiter.Charge
 		first := rng.IntN(30)
@@ -256,7 +259,9 @@ func TestStoresAgree(t *testing.T) {
 			l := limits[(first+i)%30+30*rng.IntN(2)]
 			cost := []int64{0, 1, 1, 1, 1 + rng.Int64N(l.Definition().Burst), l.Definition().Burst + 1}[rng.IntN(6)]
 			c := charge(l, strconv.Itoa(rng.IntN(2)), min(cost, ratelimiter.MaxCost))
-			if l.Algorithm() != ratelimiter.SlidingLog && rng.IntN(2) == 0 {
+			if l.Algorithm() == ratelimiter.Distinct {
+				c.Cost, c.Member = min(c.Cost, 1), member(rng.IntN(40))
+			} else if l.Algorithm() != ratelimiter.SlidingLog && rng.IntN(2) == 0 {
 				c.Lease = ratelimiter.Lease{Units: 1 + rng.Int64N(ratelimiter.MaxLease), Share: 4 + rng.Int64N(60)}
 			}
 			charges = append(charges, c)
@@ -283,11 +288,14 @@ func TestStoresAgree(t *testing.T) {
 			if s.Ahead > 0 {
 				leases++
 			}
+			if s.Limit.Algorithm() == ratelimiter.Distinct && !s.Room {
+				unseen++
+			}
 		}
 		now = now.Add(time.Duration(rng.Int64N([]int64{2, 1000, 1_000_000, 10_000_000_000}[rng.IntN(4)])) * time.Microsecond)
 	}
-	t.Logf("%d allowed, %d refused, %d charges, %d leases", allowed, refused, charged, leases)
-	if allowed < 500 || refused < 500 || charged < 500 || leases < 300 {
+	t.Logf("%d allowed, %d refused, %d charges, %d leases, %d values without room", allowed, refused, charged, leases, unseen)
+	if allowed < 500 || refused < 500 || charged < 500 || leases < 300 || unseen < 100 {
 		t.Fatal("the sequence tries too little")
 	}
 }

@@ -21,9 +21,10 @@ func ofAny(a ratelimiter.Algorithm) ratelimiter.Definition {
 // later lets so much time pass that whatever was charged is forgotten, and a share is whole.
 func (b *bench) later() { b.at = b.at.Add(48 * time.Hour) }
 
-// eachAlgorithm runs a test on every algorithm that there is.
+// eachAlgorithm runs a test on every algorithm that counts units. Values and permits have tests of their own
+// (TestLocalShareOfDistinct, TestPermitsWithoutStore).
 func eachAlgorithm(t *testing.T, test func(*testing.T, *bench, ratelimiter.Charge)) {
-	for a := ratelimiter.GCRA; a.String() != "invalid"; a++ {
+	for a := ratelimiter.GCRA; a <= ratelimiter.Quota; a++ {
 		t.Run(a.String(), func(t *testing.T) {
 			b := newBench(t, func(o *ratelimiter.Options) { o.Replicas = 2 })
 			b.shared.down = true

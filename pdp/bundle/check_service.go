@@ -147,6 +147,9 @@ func (c *checker) limit(p part, name string, l format.Limit) {
 	for i, by := range l.By {
 		c.attribute(p, fmt.Sprintf(".by[%d]", i), by.Name, u)
 	}
+	if l.Distinct != nil {
+		c.attribute(p, ".distinct", l.Distinct.Name, u)
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.When)) {
 		c.attribute(p, ".when."+name, name, u)
 	}
@@ -237,12 +240,11 @@ func (c *checker) resource(p part, below, name string, u use) {
 func (c *checker) limitOn(p part, l format.Limit, s *format.Service, r *format.Route) {
 	anonymous := r.Access == "public" || modeOf(s, r) != "required"
 	params := paramsOf(r.Path)
-	for i, by := range l.By {
+	counted := func(at string, by format.Attribute) {
 		settled := l.Missing != "" || by.Missing != nil
-		at := fmt.Sprintf(".by[%d]", i)
 		a, err := attribute.Compile(by.Name, nil)
 		if err != nil || settled {
-			continue
+			return
 		}
 		if anonymous && a.UsesSubject() {
 			c.add(p, at, "the route %q can be called without a subject: say what happens then, missing: deny, skip or share", r.Name)
@@ -250,6 +252,12 @@ func (c *checker) limitOn(p part, l format.Limit, s *format.Service, r *format.R
 		if _, err := attribute.Compile(by.Name, params); err != nil {
 			c.add(p, at, "on the route %q: %v; say missing: skip, or do not use the limit there", r.Name, err)
 		}
+	}
+	for i, by := range l.By {
+		counted(fmt.Sprintf(".by[%d]", i), by)
+	}
+	if l.Distinct != nil {
+		counted(".distinct", *l.Distinct)
 	}
 	read := map[string]string{} // by place
 	for name := range l.When {

@@ -279,12 +279,13 @@ type Limit struct {
 	// Count is allowed, denied or all; empty takes the default that By implies.
 	Count string `yaml:"count"`
 	// At is empty or gate.
-	At       string `yaml:"at"`
-	Distinct string `yaml:"distinct"`
+	At string `yaml:"at"`
+	// Distinct is the attribute whose different values are counted, in the place of requests.
+	Distinct *Attribute `yaml:"distinct"`
 	// OnError is local_share (default), allow or deny.
 	OnError string `yaml:"on_error"`
 	Shadow  bool   `yaml:"shadow"`
-	// Missing says for all of By what a missing attribute does: deny, skip or share.
+	// Missing says for all of By, and for Distinct, what a missing attribute does: deny, skip or share.
 	Missing string `yaml:"missing"`
 	// Lease is the number of units that a replica takes in advance, at most a quarter of the burst, without one of the count.
 	Lease int64 `yaml:"lease"`

@@ -17,6 +17,10 @@ var algorithms = map[string]ratelimiter.Algorithm{
 // algorithm says how a definition counts: which algorithm, whether its burst means something, and for quotas which calendar.
 func (c *compiler) algorithm(d *definition, made *ratelimiter.Definition) {
 	l := &d.source
+	if l.Distinct != nil {
+		c.distinct(d, made)
+		return
+	}
 	var ok bool
 	if made.Algorithm, ok = word(l.Algorithm, algorithms); !ok {
 		c.add(d, ".algorithm", "algorithm is gcra, fixed_window, sliding_window, sliding_log or quota, not %q", l.Algorithm)

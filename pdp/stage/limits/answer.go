@@ -36,8 +36,9 @@ func refuse(c *pipeline.Case, d *ratelimiter.Decision) (pipeline.Outcome, error)
 	c.Verdict.Explanation.Limit = longest.Limit.Definition().Name
 	// Only the limits that refuse are shown: whether a refusal came from memory or from the store looks the same, and
 	// none of them promises more units after the wait that retry-after asks for.
-	setField(c, fieldPolicy, quotas(refusing))
-	setField(c, fieldLeft, left(refusing))
+	shown := countsRequests(refusing)
+	setField(c, fieldPolicy, quotas(shown))
+	setField(c, fieldLeft, left(shown))
 	if wait, can := d.Retry(); can {
 		seconds := max(1, ratelimiter.Seconds(wait))
 		c.Verdict.RetryAfter = time.Duration(seconds) * time.Second
@@ -59,7 +60,7 @@ func compareWait(a, b *ratelimiter.Status) int {
 
 // publish shows clients what is left of the limits that let the request pass, behind those that an earlier point showed.
 func publish(c *pipeline.Case, statuses []ratelimiter.Status) {
-	shown := enforced(statuses, func(s *ratelimiter.Status) bool { return !s.Unavailable })
+	shown := countsRequests(enforced(statuses, func(s *ratelimiter.Status) bool { return !s.Unavailable }))
 	if len(shown) == 0 {
 		return
 	}
@@ -133,8 +134,13 @@ func appendName(b []byte, name string) []byte {
 	return append(b, '"')
 }
 
-// setField sets a response field in place of what an earlier point set.
+// setField sets a response field in place of what an earlier point set; without a value there is none.
 func setField(c *pipeline.Case, name, value string) {
+	if value == "" {
+		fields := &c.Verdict.Obligations.SetResponse
+		*fields = slices.DeleteFunc(*fields, func(f verdict.Field) bool { return f.Name == name })
+		return
+	}
 	if f := field(c, name); f != nil {
 		f.Value = value
 		return

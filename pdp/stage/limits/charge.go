@@ -31,6 +31,8 @@ type binding struct {
 
 	keys ratelimiter.KeySpace
 	by   []keyPart
+	// distinct, if not nil, is the attribute whose different values are counted.
+	distinct *keyPart
 	// cost is the number of units; costOf, if valid, is the attribute that holds it instead.
 	cost   int64
 	costOf attribute.Accessor
@@ -38,7 +40,7 @@ type binding struct {
 	gate, late bool
 }
 
-// keyPart is one attribute that a limit counts by.
+// keyPart is one attribute that a limit counts by, or whose values it counts.
 type keyPart struct {
 	attribute attribute.Accessor
 	missing   missing
@@ -50,7 +52,7 @@ type missing uint8
 const (
 	missingDenies missing = iota
 	missingSkips          // the limit does not apply
-	missingShares         // all requests without the attribute share a counter
+	missingShares         // all requests without the attribute share a counter, or count as one value
 )
 
 // fault is why a request cannot be counted; the zero fault is none. The detail names attributes, never values.
@@ -105,26 +107,41 @@ func (b *binding) charge(f *attribute.Facts) (c ratelimiter.Charge, applies bool
 	var buffer [8]ratelimiter.Value
 	values := buffer[:0]
 	for i := range b.by {
-		k := &b.by[i]
-		text, presence := read(k.attribute, f)
-		switch {
-		case presence == attribute.Present:
-			values = append(values, ratelimiter.Value{Text: text})
-		case presence == attribute.Ambiguous:
-			return c, true, b.fault(verdict.AttributeMany, "%s has no single value", k.attribute)
-		case k.missing == missingSkips:
-			return c, false, fault{}
-		case k.missing == missingShares:
-			values = append(values, ratelimiter.Value{Missing: true})
-		default:
-			return c, true, b.fault(verdict.AttributeMissing, "%s is missing", k.attribute)
+		v, applies, wrong := b.value(&b.by[i], f)
+		if !applies || wrong.is() {
+			return c, applies, wrong
 		}
+		values = append(values, v)
+	}
+	if b.distinct != nil {
+		v, applies, wrong := b.value(b.distinct, f)
+		if !applies || wrong.is() {
+			return c, applies, wrong
+		}
+		c.Member = ratelimiter.MemberOf(v)
 	}
 	cost, wrong := b.units(f, limit)
 	if wrong.is() {
 		return c, true, wrong
 	}
-	return ratelimiter.Charge{Limit: limit, Key: b.keys.Key(values...), Cost: cost}, true, fault{}
+	c.Limit, c.Key, c.Cost = limit, b.keys.Key(values...), cost
+	return c, true, fault{}
+}
+
+// value returns what the limit counts by, whether it applies to the request, and why it cannot be counted.
+func (b *binding) value(k *keyPart, f *attribute.Facts) (v ratelimiter.Value, applies bool, wrong fault) {
+	text, presence := read(k.attribute, f)
+	switch {
+	case presence == attribute.Present:
+		return ratelimiter.Value{Text: text}, true, fault{}
+	case presence == attribute.Ambiguous:
+		return v, true, b.fault(verdict.AttributeMany, "%s has no single value", k.attribute)
+	case k.missing == missingSkips:
+		return v, false, fault{}
+	case k.missing == missingShares:
+		return ratelimiter.Value{Missing: true}, true, fault{}
+	}
+	return v, true, b.fault(verdict.AttributeMissing, "%s is missing", k.attribute)
 }
 
 // read returns an attribute's value as text. Nobody vouches for an anonymous subject: it has no key to count by, so

@@ -123,14 +123,19 @@ func (c *compiler) parts(d *definition) {
 	if _, ok := word(d.source.Missing, missings); !ok {
 		c.add(d, ".missing", "missing is deny, skip or share, not %q", d.source.Missing)
 	}
-	for i, by := range d.source.By {
-		at := fmt.Sprintf(".by[%d]", i)
+	counted := func(at string, by format.Attribute) {
 		if by.Missing != nil {
 			if _, ok := word(*by.Missing, missings); !ok || *by.Missing == "" {
 				c.add(d, at, "missing is deny, skip or share, not %q", *by.Missing)
 			}
 		}
 		c.attribute(d, at, by.Name)
+	}
+	for i, by := range d.source.By {
+		counted(fmt.Sprintf(".by[%d]", i), by)
+	}
+	if d.source.Distinct != nil {
+		counted(".distinct", *d.source.Distinct)
 	}
 	switch cost := d.source.Cost.(type) {
 	case nil, int64:
@@ -215,23 +220,11 @@ func (c *compiler) bind(d *definition, r *format.Route, params []string) *bindin
 	b := &binding{limit: d.limit, classes: d.classes, gate: d.source.At == "gate", cost: 1, keys: c.keys(d)}
 	c.selection(b, d, r, params)
 	for i, by := range d.source.By {
-		at := fmt.Sprintf(".by[%d]", i)
-		said := d.source.Missing
-		if by.Missing != nil {
-			said = *by.Missing
-		}
-		action, _ := word(said, missings)
-		a, err := attribute.Compile(by.Name, params)
-		switch {
-		case err != nil && said == "":
-			c.add(d, at, "on the route %q: %v; say missing: skip, or do not use the limit there", r.Name, err)
-		case err != nil:
-			a, _ = attribute.Compile(by.Name, nil) // always missing on this route, which the author has an answer for
-		case a.UsesSubject() && said == "" && c.anonymous(r):
-			c.add(d, at, "the route %q can be called without a subject: say what happens then, missing: deny, skip or share", r.Name)
-		}
-		b.late = b.late || a.UsesSubject()
-		b.by = append(b.by, keyPart{attribute: a, missing: action})
+		b.by = append(b.by, c.part(b, d, fmt.Sprintf(".by[%d]", i), by, r, params))
+	}
+	if d.source.Distinct != nil {
+		part := c.part(b, d, ".distinct", *d.source.Distinct, r, params)
+		b.distinct = &part
 	}
 	switch cost := d.source.Cost.(type) {
 	case int64:
@@ -244,6 +237,26 @@ func (c *compiler) bind(d *definition, r *format.Route, params []string) *bindin
 		b.costOf, b.late = a, b.late || a.UsesSubject()
 	}
 	return b
+}
+
+// part binds one attribute that the limit counts by.
+func (c *compiler) part(b *binding, d *definition, at string, by format.Attribute, r *format.Route, params []string) keyPart {
+	said := d.source.Missing
+	if by.Missing != nil {
+		said = *by.Missing
+	}
+	action, _ := word(said, missings)
+	a, err := attribute.Compile(by.Name, params)
+	switch {
+	case err != nil && said == "":
+		c.add(d, at, "on the route %q: %v; say missing: skip, or do not use the limit there", r.Name, err)
+	case err != nil:
+		a, _ = attribute.Compile(by.Name, nil) // always missing on this route, which the author has an answer for
+	case a.UsesSubject() && said == "" && c.anonymous(r):
+		c.add(d, at, "the route %q can be called without a subject: say what happens then, missing: deny, skip or share", r.Name)
+	}
+	b.late = b.late || a.UsesSubject()
+	return keyPart{attribute: a, missing: action}
 }
 
 // selection binds what says whether a limit applies, and which class counts. A parameter that the route lacks would be

@@ -60,17 +60,18 @@ func TestRefusedValuesAreNotRemembered(t *testing.T) {
 
 // Denials that are settled together are of different values of one counter, or of one value many times.
 func TestSettledValues(t *testing.T) {
-	denied := func(d *ratelimiter.Definition) { d.Counting = ratelimiter.CountDenied }
+	c := seen(t, 0, func(d *ratelimiter.Definition) { d.Counting = ratelimiter.CountDenied })
 	b := newBench(t, nil)
 	b.shared.hold = make(chan struct{})
 	for i := range 40 {
-		if queued, err := b.limiter.TrySettle([]ratelimiter.Charge{seen(t, i%8, denied)}); err != nil || !queued {
+		c.Member = uint64(i / 5)
+		if queued, err := b.limiter.TrySettle([]ratelimiter.Charge{c}); err != nil || !queued {
 			t.Fatal(queued, err)
 		}
 	}
 	close(b.shared.hold)
 	b.close(b.limiter)
-	d, err := b.limiter.Peek(t.Context(), []ratelimiter.Charge{seen(t, 0, denied)})
+	d, err := b.limiter.Peek(t.Context(), []ratelimiter.Charge{c})
 	if err != nil || d.Limits[0].Remaining != 2 {
 		t.Errorf("8 values in 40 denials: %+v, %v", d, err)
 	}

@@ -133,6 +133,19 @@ func TestDistinctInLua(t *testing.T) {
 	}
 }
 
+// A value whose bytes stand across two others was not seen.
+func TestNeighboursInLua(t *testing.T) {
+	d := newDistinctRedis(t)
+	r, err := distinct.New(3, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := d.see("k", r, 1_790_000_000_000_000, 1, 0x00000000aabbccdd, 0xeeff112200000000, 0xaabbccddeeff1122, 0xaabbccddeeff1122)
+	if got[11] != 3 || got[12] != 1 || got[13] != -1 {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestForeignSetsInLua(t *testing.T) {
 	d := newDistinctRedis(t)
 	r, err := distinct.New(3, time.Hour)

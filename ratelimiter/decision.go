@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/durward-pdp/durward/ratelimiter/concurrency"
 	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
 	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
@@ -27,13 +28,17 @@ var ErrCharges = errors.New("invalid charges")
 type Charge struct {
 	Limit *Limit
 	Key   Key
-	Cost  int64 // 0 or 1 of a limit on distinct values
+	Cost  int64 // 0 or 1 of a limit on distinct values or on concurrency
 
 	// Member stands for the value that a limit on distinct values sees; see MemberOf.
 	Member uint64
 
 	// Lease asks Take for units in advance, which are charged where the cost is charged for an allowed decision.
 	Lease Lease
+
+	// Permit is what a limit on concurrency gives: random bits that nobody can guess. Release, for Settle alone, gives it back.
+	Permit  concurrency.ID
+	Release bool
 
 	// Seed is the instant, in microseconds, as of which a counter that a local store does not hold has room for a cost of one.
 	// Zero is a counter that nothing was charged to; a shared store ignores it.
@@ -56,7 +61,7 @@ type Store interface {
 	// only those that count all. A limit without room is never charged. When the decision is allowed it charges what it can
 	// of the leases that the charges ask for, and says so in Status.Ahead; what it has charged belongs to the caller.
 	Take(ctx context.Context, charges []Charge) (Decision, error)
-	// Settle charges without refusing; a bucket without room is left empty.
+	// Settle charges without refusing; a bucket without room is left empty. Charges that release give their permit back.
 	Settle(ctx context.Context, charges []Charge) (Decision, error)
 	// Peek answers what Take would and charges nothing.
 	Peek(ctx context.Context, charges []Charge) (Decision, error)
@@ -99,20 +104,21 @@ type Status struct {
 	Remaining   int64         // units that would pass now
 	More        time.Duration // until one unit more than Remaining passes; 0 when full
 	Full        time.Duration // until nothing is left of what was charged
-	Retry       time.Duration // until this cost would pass; 0 if it would now
+	Retry       time.Duration // until this cost would pass; 0 if it would now; at most a second of Concurrency, where it may pass at any moment
 	Degraded    bool          // not answered by the shared store
 	Unavailable bool          // room or no room by decree, not by count
 	Ahead       int64         // units that were taken in advance beside the cost
 	Leased      bool          // paid with units that had been taken in advance; the shared store was not asked
 }
 
-// Reading is what a store found and did for one charge: one of TAT, Window, Log and Set, by the algorithm, after the charge.
+// Reading is what a store found and did for one charge: one of TAT, Window, Log, Set and Held, by the algorithm, after the charge.
 type Reading struct {
 	Now     int64           // microseconds
 	TAT     gcra.Instant    // of GCRA
 	Window  window.Counter  // of FixedWindow, SlidingWindow and Quota
 	Log     slidinglog.View // of SlidingLog, for the units of the charge
 	Set     distinct.View   // of Distinct, but for its Room
+	Held    concurrency.View
 	Room    bool
 	Charged bool
 	Ahead   int64 // units of the lease that were charged
@@ -155,9 +161,20 @@ func (c *Charge) Status(r *Reading) Status {
 		if !r.Room {
 			s.Retry = rate.Wait(r.Set, r.Now)
 		}
+	case Concurrency:
+		rate := c.Limit.held
+		s.Remaining = rate.Remaining(r.Held)
+		s.Full = rate.Full(r.Held, r.Now)
+		s.More = min(rate.More(r.Held, r.Now), mayRelease)
+		if !r.Room {
+			s.Retry = s.More
+		}
 	}
 	return s
 }
+
+// mayRelease bounds the wait for a permit: most are released long before they expire.
+const mayRelease = time.Second
 
 // orNever turns a wait and whether it ends into a wait and whether it never ends.
 func orNever(wait time.Duration, can bool) (time.Duration, bool) { return wait, !can }
@@ -179,8 +196,10 @@ func Check(charges []Charge) error {
 			return fmt.Errorf("%w: charge %d has no limit or no key", ErrCharges, i)
 		case c.Cost < 0 || c.Cost > MaxCost:
 			return fmt.Errorf("%w: the cost for limit %q is not between 0 and %d", ErrCharges, c.Limit.def.Name, MaxCost)
-		case c.Cost > 1 && c.Limit.def.Algorithm == Distinct:
-			return fmt.Errorf("%w: the cost for limit %q, which counts values, is not 0 or 1", ErrCharges, c.Limit.def.Name)
+		case c.Cost > 1 && (c.Limit.def.Algorithm == Distinct || c.Limit.def.Algorithm == Concurrency):
+			return fmt.Errorf("%w: the cost for limit %q, which counts values or permits, is not 0 or 1", ErrCharges, c.Limit.def.Name)
+		case c.Release && c.Limit.def.Algorithm != Concurrency:
+			return fmt.Errorf("%w: limit %q has no permits to release", ErrCharges, c.Limit.def.Name)
 		}
 		if err := c.Lease.check(c.Limit); err != nil {
 			return err

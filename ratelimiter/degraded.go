@@ -70,5 +70,7 @@ func (l *Limiter) failingSince() int64 {
 // bucket would be a free burst for everybody each time that the store fails: a counter not seen before has room for a
 // cost of one as of the moment at which the failure began, and fills from there, a window as of its end.
 func (l *Limiter) share(c *Charge, since int64) Charge {
-	return Charge{Limit: c.Limit.share(l.Replicas()), Key: c.Key, Cost: c.Cost, Member: c.Member, Seed: since}
+	return Charge{
+		Limit: c.Limit.share(l.Replicas()), Key: c.Key, Cost: c.Cost, Member: c.Member, Permit: c.Permit, Release: c.Release, Seed: since,
+	}
 }

@@ -99,8 +99,7 @@ func (s *exhaustedShard) makeRoom(now int64) {
 func (l *Limiter) remember(charges []Charge, d *Decision, sent int64) {
 	for i := range d.Limits {
 		s := &d.Limits[i]
-		if s.Retry == 0 || s.Limit.def.Shadow || s.Limit.def.Lease > 0 || s.Limit.def.Algorithm == Distinct {
-			// With a lease there may be room where the store has none; other values may have been seen before, and pass.
+		if s.Retry == 0 || s.Limit.def.Shadow || s.Limit.def.Lease > 0 || !s.Limit.def.Algorithm.closes() { // with a lease there may be room where the store has none
 			continue
 		}
 		now := l.micros()

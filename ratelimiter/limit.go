@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/durward-pdp/durward/ratelimiter/concurrency"
 	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
 	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
@@ -30,11 +31,16 @@ const (
 	SlidingLog                     // at most Count, up to 1,000, in any window: Limit.Log
 	Quota                          // Count units in each window of a calendar: Limit.Window
 	Distinct                       // Count different values in each window, counted from 1970: Limit.Distinct
+	Concurrency                    // Count permits held at a time, each until it is released or Window is over: Limit.Concurrency
 )
+
+// closes reports whether a refusal holds until the wait that it names is over, whoever comes: another value may have been
+// seen before, and a permit may be released.
+func (a Algorithm) closes() bool { return a != Distinct && a != Concurrency }
 
 // String returns the word of the bundle format, where it has one.
 func (a Algorithm) String() string {
-	return word(int(a), "gcra", "fixed_window", "sliding_window", "sliding_log", "quota", "distinct")
+	return word(int(a), "gcra", "fixed_window", "sliding_window", "sliding_log", "quota", "distinct", "concurrency")
 }
 
 // Counting says which decisions a limit counts.
@@ -93,6 +99,7 @@ type Limit struct {
 	window window.Rate
 	log    slidinglog.Rate
 	set    distinct.Rate
+	held   concurrency.Rate
 
 	weight int64 // of each unit in a counter; 0 means 1
 }
@@ -108,10 +115,12 @@ func NewLimit(d Definition) (*Limit, error) {
 		return nil, fmt.Errorf("%w %q: unknown value %d for what to do on error", ErrLimit, d.Name, d.OnError)
 	case d.Counting > CountAll:
 		return nil, fmt.Errorf("%w %q: unknown value %d for what to count", ErrLimit, d.Name, d.Counting)
-	case d.Algorithm > Distinct:
+	case d.Algorithm > Concurrency:
 		return nil, fmt.Errorf("%w %q: unknown algorithm %d", ErrLimit, d.Name, d.Algorithm)
 	case d.Algorithm != GCRA && d.Burst != 0:
 		return nil, fmt.Errorf("%w %q: only gcra has a burst; with %v all %d units of a window may pass at once", ErrLimit, d.Name, d.Algorithm, d.Count)
+	case d.Algorithm == Concurrency && d.Counting != CountAllowed:
+		return nil, fmt.Errorf("%w %q: permits are acquired by what is allowed, and counted for nothing else", ErrLimit, d.Name)
 	case d.Algorithm == Quota && d.Window != 0, d.Algorithm != Quota && d.Calendar != window.None:
 		return nil, fmt.Errorf("%w %q: a quota, and nothing else, takes a calendar in place of a window", ErrLimit, d.Name)
 	}
@@ -146,6 +155,8 @@ func compile(d Definition) (l *Limit, err error) {
 		l.window, err = window.NewQuota(d.Count, d.Calendar)
 	case Distinct:
 		l.set, err = distinct.New(d.Count, d.Window)
+	case Concurrency:
+		l.held, err = concurrency.New(d.Count, d.Window)
 	}
 	return l, err
 }
@@ -154,7 +165,7 @@ func compile(d Definition) (l *Limit, err error) {
 // without the part that a lease sets aside.
 func (l *Limit) Definition() Definition { return l.def }
 
-// Algorithm returns which of Rate, Window, Log and Distinct is the limit's arithmetic, for stores.
+// Algorithm returns which of Rate, Window, Log, Distinct and Concurrency is the limit's arithmetic, for stores.
 func (l *Limit) Algorithm() Algorithm { return l.def.Algorithm }
 
 // Rate returns the arithmetic of GCRA.
@@ -169,6 +180,9 @@ func (l *Limit) Log() slidinglog.Rate { return l.log }
 // Distinct returns the arithmetic of Distinct.
 func (l *Limit) Distinct() distinct.Rate { return l.set }
 
+// Concurrency returns the arithmetic of Concurrency.
+func (l *Limit) Concurrency() concurrency.Rate { return l.held }
+
 // Weight returns what one unit of a cost weighs in a counter: 1, and more in the share of one of several replicas.
 func (l *Limit) Weight() int64 { return max(l.weight, 1) }
 
@@ -180,7 +194,7 @@ func (l *Limit) share(replicas int) *Limit {
 	if replicas <= 1 {
 		return l
 	}
-	if l.def.Algorithm == Distinct {
+	if l.def.Algorithm == Distinct || l.def.Algorithm == Concurrency {
 		return l.countOf(replicas)
 	}
 	part := *l

@@ -30,13 +30,16 @@ func TestNewLimit(t *testing.T) {
 		"nanoseconds":    func(d *ratelimiter.Definition) { d.Window = time.Second + 1 },
 		"on error":       func(d *ratelimiter.Definition) { d.OnError = 3 },
 		"counting":       func(d *ratelimiter.Definition) { d.Counting = 3 },
-		"algorithm":      func(d *ratelimiter.Definition) { d.Algorithm = 6 },
+		"algorithm":      func(d *ratelimiter.Definition) { d.Algorithm = 7 },
 		"burst":          func(d *ratelimiter.Definition) { d.Algorithm, d.Burst = ratelimiter.FixedWindow, 5 },
 		"long log":       func(d *ratelimiter.Definition) { d.Algorithm, d.Count = ratelimiter.SlidingLog, 1001 },
 		"no calendar":    func(d *ratelimiter.Definition) { d.Algorithm, d.Window = ratelimiter.Quota, 0 },
 		"both windows":   func(d *ratelimiter.Definition) { d.Algorithm, d.Calendar = ratelimiter.Quota, window.Day },
 		"distinct":       func(d *ratelimiter.Definition) { d.Algorithm, d.Burst = ratelimiter.Distinct, 5 },
-		"no quota":       func(d *ratelimiter.Definition) { d.Calendar = window.Day },
+		"denied permits": func(d *ratelimiter.Definition) {
+			d.Algorithm, d.Counting = ratelimiter.Concurrency, ratelimiter.CountDenied
+		},
+		"no quota": func(d *ratelimiter.Definition) { d.Calendar = window.Day },
 	} {
 		d := good
 		change(&d)
@@ -47,7 +50,7 @@ func TestNewLimit(t *testing.T) {
 }
 
 func TestAlgorithms(t *testing.T) {
-	for a := range ratelimiter.Distinct + 1 {
+	for a := range ratelimiter.Concurrency + 1 {
 		d := ratelimiter.Definition{Name: "l", Count: 5, Window: time.Hour, Algorithm: a}
 		if a == ratelimiter.Quota {
 			d.Window, d.Calendar = 0, window.Month
@@ -56,7 +59,7 @@ func TestAlgorithms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := map[ratelimiter.Algorithm]bool{ratelimiter.GCRA: l.Rate().Count() == 5, ratelimiter.SlidingLog: l.Log().Count() == 5, ratelimiter.Distinct: l.Distinct().Count() == 5}
+		want := map[ratelimiter.Algorithm]bool{ratelimiter.GCRA: l.Rate().Count() == 5, ratelimiter.SlidingLog: l.Log().Count() == 5, ratelimiter.Distinct: l.Distinct().Count() == 5, ratelimiter.Concurrency: l.Concurrency().Count() == 5}
 		if is, ok := want[a]; l.Algorithm() != a || ok && !is || !ok && l.Window().Count() != 5 {
 			t.Errorf("%v: %+v", a, l)
 		}
@@ -71,7 +74,7 @@ func TestWords(t *testing.T) {
 		ratelimiter.CountAllowed: "allowed", ratelimiter.CountDenied: "denied", ratelimiter.CountAll: "all", ratelimiter.Counting(9): "invalid",
 		ratelimiter.LocalShare: "local_share", ratelimiter.Allow: "allow", ratelimiter.Deny: "deny", ratelimiter.OnError(9): "invalid",
 		ratelimiter.GCRA: "gcra", ratelimiter.FixedWindow: "fixed_window", ratelimiter.SlidingWindow: "sliding_window",
-		ratelimiter.SlidingLog: "sliding_log", ratelimiter.Quota: "quota", ratelimiter.Distinct: "distinct", ratelimiter.Algorithm(9): "invalid",
+		ratelimiter.SlidingLog: "sliding_log", ratelimiter.Quota: "quota", ratelimiter.Distinct: "distinct", ratelimiter.Concurrency: "concurrency", ratelimiter.Algorithm(9): "invalid",
 	} {
 		if v.String() != want {
 			t.Errorf("%T: %q, want %q", v, v, want)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"github.com/durward-pdp/durward/ratelimiter/concurrency"
 )
 
 // Options configure a Limiter.
@@ -51,6 +53,7 @@ type Limiter struct {
 	onDegraded  func(error)
 	onUnsettled func(int64)
 	observe     func(*Status, bool)
+	releasing   *Limit       // stands for the limit of a permit that is given back
 	since       atomic.Int64 // microseconds at which the shared store began to fail; 0 while it answers
 }
 
@@ -73,6 +76,10 @@ func New(o Options) (*Limiter, error) {
 	l.exhausted = newExhausted(orDefault(o.DenyCache, 1<<16))
 	if o.Shared != nil && !o.NoLeases {
 		l.leases = newLeases(orDefault(o.Leases, 1<<16))
+	}
+	var err error
+	if l.releasing, err = NewLimit(Definition{Name: "release", Count: concurrency.MaxCount, Window: concurrency.MaxExpiry, Algorithm: Concurrency}); err != nil {
+		return nil, err
 	}
 	l.settler = newSettler(orDefault(o.Queue, 1<<12), l.settle)
 	return l, nil
@@ -214,9 +221,13 @@ func (l *Limiter) settle(ctx context.Context, charges []Charge) {
 	}
 	units := int64(0)
 	for i := range charges {
-		units += charges[i].Cost
+		if !charges[i].Release {
+			units += charges[i].Cost
+		}
 	}
-	l.onUnsettled(units)
+	if units > 0 {
+		l.onUnsettled(units)
+	}
 }
 
 func countingDenials(charges []Charge) []Charge {

@@ -95,12 +95,12 @@ func (s *settler) batch(next []Charge) {
 		for _, c := range next {
 			i, seen := place[c.Key]
 			switch {
-			case seen && merged[i].Limit == c.Limit && merged[i].Member == c.Member:
-				if c.Limit.def.Algorithm != Distinct {
+			case seen && merged[i].Limit == c.Limit && merged[i].Member == c.Member && merged[i].Permit == c.Permit:
+				if c.Limit.def.Algorithm != Distinct && !c.Release {
 					merged[i].Cost = min(merged[i].Cost+c.Cost, MaxCost)
 				}
 				continue
-			case seen || len(merged) == MaxCharges: // another definition of the limit, another value, or full
+			case seen || len(merged) == MaxCharges: // another definition of the limit, another value or permit, or full
 				flush()
 			}
 			place[c.Key] = len(merged)

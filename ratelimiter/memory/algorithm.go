@@ -2,6 +2,7 @@ package memory
 
 import (
 	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/concurrency"
 	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
 	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
@@ -128,4 +129,33 @@ func (s *Store) finishSet(c *ratelimiter.Charge, w *pending, now int64, charged 
 		}
 	}
 	return c.Status(&ratelimiter.Reading{Now: now, Set: rate.View(set, now, c.Member), Room: w.room, Charged: charged})
+}
+
+// permits is log for the permits of a limit on concurrency.
+func (s *Store) permits(c *ratelimiter.Charge, shard int) *concurrency.Set {
+	set, found := s.shards[shard].kept(c.Key).(*concurrency.Set)
+	if !found && c.Seed != 0 {
+		set = c.Limit.Concurrency().Seeded(c.Seed)
+	}
+	return set
+}
+
+// lookPermits only looks, as lookLog does.
+func (s *Store) lookPermits(c *ratelimiter.Charge, w *pending, now int64) {
+	rate := c.Limit.Concurrency()
+	w.room = c.Cost == 0 || c.Release || rate.Remaining(rate.View(s.permits(c, w.shard), now)) > 0
+}
+
+// finishPermits acquires or releases a permit, if it is to be charged, and explains the set.
+func (s *Store) finishPermits(c *ratelimiter.Charge, w *pending, now int64, charged bool) ratelimiter.Status {
+	rate, set := c.Limit.Concurrency(), s.permits(c, w.shard)
+	if charged {
+		if set == nil {
+			set = &concurrency.Set{}
+		}
+		if c.Release && set.Release(c.Permit) || !c.Release && rate.Acquire(set, now, c.Permit) {
+			s.shards[w.shard].putKept(c.Key, set, set.Until(), now)
+		}
+	}
+	return c.Status(&ratelimiter.Reading{Now: now, Held: rate.View(set, now), Room: w.room, Charged: charged})
 }

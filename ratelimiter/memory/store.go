@@ -27,7 +27,7 @@ type Options struct {
 	// Now is the clock; it is mandatory.
 	Now func() time.Time
 	// MaxKeys bounds the counters kept; 0 means 1,048,576 (about 200 bytes each with a key of 80). 25 units in sliding logs,
-	// or values in sets, count as one more, and a sketch of more than 1,000 values as 82. Beyond it a counter that would have expired soonest among a few is forgotten, which gives its key
+	// or values in sets, count as one more, as do 8 permits; a sketch of more than 1,000 values counts as 82. Beyond it a counter that would have expired soonest among a few is forgotten, which gives its key
 	// a full bucket again.
 	MaxKeys int
 }
@@ -148,6 +148,8 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 			d.Limits[i] = s.finishLog(&charges[i], &work[i], now, d.Limits[i].Charged)
 		case charges[i].Limit.Algorithm() == ratelimiter.Distinct:
 			d.Limits[i] = s.finishSet(&charges[i], &work[i], now, d.Limits[i].Charged)
+		case charges[i].Limit.Algorithm() == ratelimiter.Concurrency:
+			d.Limits[i] = s.finishPermits(&charges[i], &work[i], now, d.Limits[i].Charged)
 		case d.Limits[i].Charged:
 			if op == take && d.Allowed {
 				work[i].ahead = work[i].lease(&charges[i], now)
@@ -165,7 +167,7 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 			r.TAT = work[i].found.instant()
 		case ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.Quota:
 			r.Window = work[i].found.counter()
-		case ratelimiter.SlidingLog, ratelimiter.Distinct:
+		case ratelimiter.SlidingLog, ratelimiter.Distinct, ratelimiter.Concurrency:
 			continue
 		}
 		d.Limits[i] = charges[i].Status(&r)
@@ -188,6 +190,8 @@ func (s *Store) look(c *ratelimiter.Charge, w *pending, now int64, op operation)
 		s.lookLog(c, w, now)
 	case ratelimiter.Distinct:
 		s.lookSet(c, w, now)
+	case ratelimiter.Concurrency:
+		s.lookPermits(c, w, now)
 	}
 	return w.room || op == settle || c.Limit.Definition().Shadow
 }

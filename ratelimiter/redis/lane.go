@@ -13,6 +13,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/concurrency"
 	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/gcra"
 	"github.com/durward-pdp/durward/ratelimiter/slidinglog"
@@ -25,6 +26,7 @@ const (
 	codeWindows = 2
 	codeLogs    = 3
 	codeSets    = 4
+	codePermits = 5
 
 	replyRoom    = 1
 	replyCharged = 2
@@ -35,7 +37,7 @@ const maxRedirects = 3
 
 // replyNumbers returns how many numbers the script answers for a charge.
 func replyNumbers(c *ratelimiter.Charge) int {
-	n := 4 // the windows
+	n := 4 // the windows, and permits
 	switch c.Limit.Algorithm() {
 	case ratelimiter.GCRA, ratelimiter.Distinct:
 		n = 3
@@ -65,10 +67,12 @@ type lane struct {
 
 // ruleID tells rules apart: most decisions of a call meet the same limits at the same cost.
 type ruleID struct {
-	limit  *ratelimiter.Limit
-	cost   int64
-	lease  ratelimiter.Lease
-	member uint64
+	limit   *ratelimiter.Limit
+	cost    int64
+	lease   ratelimiter.Lease
+	member  uint64
+	permit  concurrency.ID
+	release bool
 }
 
 func newLane(s *Store, n *node) *lane {
@@ -266,7 +270,7 @@ func (l *lane) key(k ratelimiter.Key) int64 {
 }
 
 func (l *lane) rule(c *ratelimiter.Charge) int64 {
-	id := ruleID{limit: c.Limit, cost: c.Cost, lease: c.Lease, member: c.Member}
+	id := ruleID{limit: c.Limit, cost: c.Cost, lease: c.Lease, member: c.Member, permit: c.Permit, release: c.Release}
 	at, ok := l.ruleAt[id]
 	if !ok {
 		at = len(l.ruleAt) + 1
@@ -301,9 +305,16 @@ func (l *lane) addRule(c *ratelimiter.Charge) {
 		add(codeSets, rate.Count(), rate.Window())
 		var salt [8]byte
 		_, _ = rand.Read(salt[:]) // it never fails
-		l.rules.addText(c.Member)
-		l.rules.addText(binary.BigEndian.Uint64(salt[:]))
+		var member [8]byte
+		binary.BigEndian.PutUint64(member[:], c.Member)
+		l.rules.addText(member[:])
+		l.rules.addText(salt[:])
 		l.rules.add(0)
+	case ratelimiter.Concurrency:
+		rate := c.Limit.Concurrency()
+		add(codePermits, rate.Count(), rate.Expiry())
+		l.rules.addText(c.Permit[:])
+		l.rules.add(flag(c.Release), 0)
 	}
 	l.rules.add(c.Lease.Units, c.Lease.Share, step.Micros, step.Part)
 }
@@ -362,11 +373,13 @@ func reading(c *ratelimiter.Charge, r []int64) ratelimiter.Reading {
 		out.Log = slidinglog.View{Used: r[1], More: r[2], Enough: r[3], Last: r[4]}
 	case ratelimiter.Distinct:
 		out.Set = distinct.View{Until: r[1], Count: r[2]}
+	case ratelimiter.Concurrency:
+		out.Held = concurrency.View{Used: r[1], First: r[2], Last: r[3]}
 	}
 	return out
 }
 
-// array is a MessagePack array of integers that are not negative, and of texts of eight bytes.
+// array is a MessagePack array of integers that are not negative, and of short texts.
 type array struct {
 	buf []byte
 	n   uint32
@@ -389,9 +402,9 @@ func (a *array) add(numbers ...int64) {
 	a.n += uint32(len(numbers)) //nolint:gosec // a few
 }
 
-// addText adds eight bytes: Lua's numbers do not hold 64 bits.
-func (a *array) addText(bits uint64) {
-	a.buf = binary.BigEndian.AppendUint64(append(a.buf, 0xa8), bits)
+// addText adds up to 31 bytes: Lua's numbers do not hold 64 bits.
+func (a *array) addText(text []byte) {
+	a.buf = append(append(a.buf, 0xa0|byte(len(text))), text...)
 	a.n++
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/durward-pdp/durward/internal/redistest"
 	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/concurrency"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
 	"github.com/durward-pdp/durward/ratelimiter/window"
 )
@@ -155,15 +156,15 @@ func TestBatchIsASequence(t *testing.T) {
 
 // sequenceLimits has two definitions of each name: a limit that changes keeps its counter, within one call too.
 func sequenceLimits(rng *rand.Rand) (all []ratelimiter.Definition) {
-	for i := range 14 {
+	for i := range 16 {
 		d := ratelimiter.Definition{
-			Name:     fmt.Sprint("limit-", i%7),
+			Name:     fmt.Sprint("limit-", i%8),
 			Count:    1 + rng.Int64N([]int64{3, 20, ratelimiter.MaxCost}[rng.IntN(3)]),
 			Window:   []time.Duration{time.Microsecond, 7 * time.Microsecond, time.Second, time.Hour, ratelimiter.MaxWindow}[rng.IntN(5)],
 			Shadow:   rng.IntN(4) == 0,
 			Counting: ratelimiter.Counting(rng.IntN(3)),
 		}
-		switch d.Algorithm = ratelimiter.Algorithm(i % 7 % 6); d.Algorithm { // each name has one, as its counters have
+		switch d.Algorithm = ratelimiter.Algorithm(i % 8 % 7); d.Algorithm { // each name has one, as its counters have
 		case ratelimiter.GCRA:
 			d.Burst = max(1, d.Count/(1+rng.Int64N(3)))
 		case ratelimiter.SlidingLog:
@@ -172,6 +173,8 @@ func sequenceLimits(rng *rand.Rand) (all []ratelimiter.Definition) {
 			d.Window, d.Calendar = 0, window.Calendar(1+rng.IntN(4))
 		case ratelimiter.Distinct:
 			d.Count = min(d.Count, 20)
+		case ratelimiter.Concurrency:
+			d.Count, d.Window, d.Counting = min(d.Count, 5), time.Hour, ratelimiter.CountAllowed
 		default:
 		}
 		all = append(all, d)
@@ -180,22 +183,24 @@ func sequenceLimits(rng *rand.Rand) (all []ratelimiter.Definition) {
 }
 
 func sequenceCharges(t *testing.T, rng *rand.Rand, all []ratelimiter.Definition, keys map[string]bool) (charges []ratelimiter.Charge) {
-	first := rng.IntN(7)
+	first := rng.IntN(8)
 	for i := range 1 + rng.IntN(4) {
-		d := all[(first+i)%7+7*rng.IntN(2)]
+		d := all[(first+i)%8+8*rng.IntN(2)]
 		most := max(d.Burst, 1)
 		if d.Algorithm != ratelimiter.GCRA {
 			most = d.Count
 		}
 		cost := []int64{0, 1, 1, 1, 1 + rng.Int64N(most), most + 1}[rng.IntN(6)]
-		if d.Algorithm == ratelimiter.Distinct {
+		if d.Algorithm == ratelimiter.Distinct || d.Algorithm == ratelimiter.Concurrency {
 			cost = min(cost, 1)
 		}
 		c := charge(t, d, strconv.Itoa(rng.IntN(2)), min(cost, ratelimiter.MaxCost))
-		if d.Algorithm != ratelimiter.SlidingLog && d.Algorithm != ratelimiter.Distinct && rng.IntN(3) == 0 {
+		if d.Algorithm <= ratelimiter.Quota && d.Algorithm != ratelimiter.SlidingLog && rng.IntN(3) == 0 {
 			c.Lease = ratelimiter.Lease{Units: 1 + rng.Int64N(30), Share: 4 + rng.Int64N(4)}
 		}
 		c.Member = ratelimiter.MemberOf(ratelimiter.Value{Text: strconv.Itoa(rng.IntN(30))}) // which others ignore
+		c.Permit = concurrency.ID{byte(rng.IntN(40)), 1}
+		c.Release = d.Algorithm == ratelimiter.Concurrency && rng.IntN(3) == 0
 		keys[string(c.Key)] = true
 		charges = append(charges, c)
 	}

@@ -213,3 +213,38 @@ func TestRefundBesideLeases(t *testing.T) {
 		t.Errorf("%d left of %d after three charges: one that others charged behind was given back", got, full)
 	}
 }
+
+// TestRefundOfValuesAndPermits: a permit that is given back is held no more, and no other is; a value stays, because others may
+// have seen it before.
+func TestRefundOfValuesAndPermits(t *testing.T) {
+	server := redistest.Start(t)
+	s := newStore(t, server, nil)
+	held := ratelimiter.Definition{Name: "held", Count: 3, Window: time.Hour, Algorithm: ratelimiter.Concurrency}
+	var questions []question
+	for n := range 2 {
+		c := charge(t, held, "k", 1)
+		c.Permit[0] = byte(1 + n)
+		q, ok := charged(t, s, c)
+		if !ok {
+			t.Fatal("no permit")
+		}
+		questions = append(questions, q)
+	}
+	for i, want := range []int64{2, 2, 3, 3} { // each twice
+		if d, err := s.ask(t.Context(), questions[i/2]); err != nil || d.Limits[0].Remaining != want {
+			t.Errorf("refund %d: %+v, %v", i, d, err)
+		}
+	}
+	if got := server.Do("DBSIZE"); got != "0" {
+		t.Errorf("%s keys", got)
+	}
+	seen := charge(t, ratelimiter.Definition{Name: "seen", Count: 3, Window: 24 * time.Hour, Algorithm: ratelimiter.Distinct}, "k", 1)
+	seen.Member = 7
+	q, _ := charged(t, s, seen)
+	if d, err := s.ask(t.Context(), q); err != nil || d.Limits[0].Remaining != 2 {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if d, err := s.Take(t.Context(), []ratelimiter.Charge{seen}); err != nil || d.Limits[0].Remaining != 2 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}

@@ -146,8 +146,8 @@ function gcra.reply(o, x, y)
   return o + 2
 end
 
--- by_text makes an algorithm of the functions of windows.lua or distinct.lua, whose state is the stored text, and its life in
--- milliseconds once it is charged.
+-- by_text makes an algorithm of the functions of windows.lua, distinct.lua or concurrency.lua, whose state is the stored text,
+-- and its life in milliseconds once it is charged.
 local function by_text(look, charge, refund, reply)
   return {
     read = function(text) return text end,
@@ -187,7 +187,13 @@ local sets = by_text(distinct_look, distinct_charge, distinct_refund, function(o
   return o + 2
 end)
 
-local algorithms = {gcra, windows, logs, sets}
+-- arguments: count, expiry, as text of 16 bytes the permit, and 1 to release it
+local permits = by_text(permit_look, permit_charge, permit_refund, function(o, s)
+  out[o + 1], out[o + 2], out[o + 3] = permit_reading(s)
+  return o + 3
+end)
+
+local algorithms = {gcra, windows, logs, sets, permits}
 
 local stored = call('MGET', unpack(keys))
 local xs, ys, writer = {}, {}, {} -- of the counters that changed

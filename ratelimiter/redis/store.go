@@ -29,11 +29,14 @@ var windowsText string
 //go:embed distinct.lua
 var distinctText string
 
+//go:embed concurrency.lua
+var concurrencyText string
+
 //go:embed script.lua
 var batchText string
 
-// scriptText returns the script: the counters of windows and of distinct values, then what calls them.
-func scriptText() string { return windowsText + distinctText + batchText }
+// scriptText returns the script: the counters of windows, of distinct values and of permits, then what calls them.
+func scriptText() string { return windowsText + distinctText + concurrencyText + batchText }
 
 // Store implements ratelimiter.Store. It is safe for concurrent use.
 type Store struct {

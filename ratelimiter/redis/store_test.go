@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/durward-pdp/durward/internal/redistest"
 	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/concurrency"
 	"github.com/durward-pdp/durward/ratelimiter/distinct"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
@@ -220,6 +223,8 @@ func withAlgorithm(d ratelimiter.Definition, a ratelimiter.Algorithm, rng *rand.
 		d.Window, d.Calendar = 0, window.Calendar(1+rng.IntN(4))
 	case ratelimiter.Distinct: // as many as an exact set holds; TestSketchesAgree has the others
 		d.Count, d.Window = 1+min(d.Count, distinct.MaxExact)/150, []time.Duration{24 * time.Hour, 100 * 24 * time.Hour}[rng.IntN(2)]
+	case ratelimiter.Concurrency:
+		d.Count, d.Window, d.Counting = 1+min(d.Count, 1000)/300, time.Duration(10+rng.IntN(10))*time.Hour, ratelimiter.CountAllowed
 	default:
 	}
 	return d
@@ -244,14 +249,16 @@ func TestStoresAgree(t *testing.T) {
 			Counting: ratelimiter.Counting(rng.IntN(3)),
 		}
 		if d.Burst = max(1, d.Count/(1+rng.Int64N(3))); i%2 == 1 { // each name has one algorithm, as its counters have
-			d = withAlgorithm(d, ratelimiter.Algorithm(1+i%30/2%5), rng)
+			d = withAlgorithm(d, ratelimiter.Algorithm(1+i%30/2%6), rng)
 			if d.Algorithm == ratelimiter.SlidingLog { // a log keeps its units for the window under which they came: stores forget them later at will
 				d.Window = windows[i%30%len(windows)]
 			}
 		}
 		limits = append(limits, limit(t, d))
 	}
-	allowed, refused, charged, leases, unseen := 0, 0, 0, 0, 0
+	same := cmp.Comparer(func(a, b *ratelimiter.Limit) bool { return a == b })
+	given := map[ratelimiter.Key][]concurrency.ID{}
+	allowed, refused, charged, leases, unseen, held := 0, 0, 0, 0, 0, 0
 	for step := range 6000 {
 		var charges []ratelimiter.Charge
 		first := rng.IntN(30)
@@ -260,11 +267,28 @@ func TestStoresAgree(t *testing.T) {
 			cost := []int64{0, 1, 1, 1, 1 + rng.Int64N(l.Definition().Burst), l.Definition().Burst + 1}[rng.IntN(6)]
 			c := charge(l, strconv.Itoa(rng.IntN(2)), min(cost, ratelimiter.MaxCost))
 			if l.Algorithm() == ratelimiter.Distinct {
-				c.Cost, c.Member = min(c.Cost, 1), member(rng.IntN(40))
-			} else if l.Algorithm() != ratelimiter.SlidingLog && rng.IntN(2) == 0 {
+				c.Cost, c.Member = min(c.Cost, 1), member(rng.IntN(60))
+			} else if l.Algorithm() != ratelimiter.SlidingLog && l.Algorithm() != ratelimiter.Concurrency && rng.IntN(2) == 0 {
 				c.Lease = ratelimiter.Lease{Units: 1 + rng.Int64N(ratelimiter.MaxLease), Share: 4 + rng.Int64N(60)}
 			}
+			if l.Algorithm() == ratelimiter.Concurrency {
+				c.Cost, c.Permit = min(c.Cost, 1), concurrency.ID{byte(step), byte(step >> 8), 1}
+				given[c.Key] = append(given[c.Key], c.Permit)
+			}
 			charges = append(charges, c)
+		}
+		if step%4 == 0 {
+			now = now.Add(time.Minute)
+			for _, key := range slices.Sorted(maps.Keys(given)) { // one of each counter, which may be held, released, expired or never acquired
+				c := ratelimiter.Charge{Limit: limits[rng.IntN(len(limits))], Key: key, Cost: 1, Permit: given[key][rng.IntN(len(given[key]))], Release: true}
+				if c.Limit.Algorithm() != ratelimiter.Concurrency {
+					continue
+				}
+				want, got := must(t)(local.Settle(ctx, []ratelimiter.Charge{c})), must(t)(shared.Settle(ctx, []ratelimiter.Charge{c}))
+				if diff := cmp.Diff(want, got, same); diff != "" {
+					t.Fatalf("step %d: memory and redis differ after a release: %s", step, diff)
+				}
+			}
 		}
 		do := []func(ratelimiter.Store) (ratelimiter.Decision, error){
 			func(s ratelimiter.Store) (ratelimiter.Decision, error) { return s.Take(ctx, charges) },
@@ -272,7 +296,6 @@ func TestStoresAgree(t *testing.T) {
 			func(s ratelimiter.Store) (ratelimiter.Decision, error) { return s.Peek(ctx, charges) },
 		}[[]int{0, 0, 0, 0, 1, 2}[rng.IntN(6)]]
 		want, got := must(t)(do(local)), must(t)(do(shared))
-		same := cmp.Comparer(func(a, b *ratelimiter.Limit) bool { return a == b })
 		if diff := cmp.Diff(want, got, same); diff != "" {
 			t.Fatalf("step %d: memory and redis differ: %s", step, diff)
 		}
@@ -291,11 +314,14 @@ func TestStoresAgree(t *testing.T) {
 			if s.Limit.Algorithm() == ratelimiter.Distinct && !s.Room {
 				unseen++
 			}
+			if s.Limit.Algorithm() == ratelimiter.Concurrency && !s.Room {
+				held++
+			}
 		}
 		now = now.Add(time.Duration(rng.Int64N([]int64{2, 1000, 1_000_000, 10_000_000_000}[rng.IntN(4)])) * time.Microsecond)
 	}
-	t.Logf("%d allowed, %d refused, %d charges, %d leases, %d values without room", allowed, refused, charged, leases, unseen)
-	if allowed < 500 || refused < 500 || charged < 500 || leases < 300 || unseen < 100 {
+	t.Logf("%d allowed, %d refused, %d charges, %d leases, %d values and %d permits without room", allowed, refused, charged, leases, unseen, held)
+	if allowed < 500 || refused < 500 || charged < 500 || leases < 300 || unseen < 100 || held < 100 {
 		t.Fatal("the sequence tries too little")
 	}
 }

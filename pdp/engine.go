@@ -30,7 +30,7 @@ type Recorder interface {
 	Record(ctx context.Context, entry *audit.Entry) error
 }
 
-// Options configure an Engine. All but Descriptors, Reports and Observe are mandatory.
+// Options configure an Engine. All but Descriptors, Reports, Release and Observe are mandatory.
 type Options struct {
 	// Pipeline holds the stages.
 	Pipeline *pipeline.Pipeline
@@ -45,6 +45,8 @@ type Options struct {
 	Random io.Reader
 	// Budget bounds every decision.
 	Budget time.Duration
+	// Release, if not nil, gets the permits that a decision acquired before it became a denial. It must not block.
+	Release func(permits []string)
 	// Observe is told of every decision. It must not block or keep what it is given.
 	Observe func(Observation)
 }
@@ -127,8 +129,20 @@ func (e *Engine) decide(ctx context.Context, r *request.Request, given *subject.
 	if e.record(ctx, c, began) {
 		panicked = true
 	}
+	e.release(c)
 	e.observe(c, began, panicked)
 	return c.Verdict
+}
+
+// release gives back what a denial holds: what is denied never runs.
+func (e *Engine) release(c *pipeline.Case) {
+	if c.Verdict.Allowed() || len(c.Verdict.Permits) == 0 {
+		return
+	}
+	if e.options.Release != nil {
+		e.options.Release(c.Verdict.Permits)
+	}
+	c.Verdict.Permits = nil
 }
 
 // Refuse answers, records and counts a message that an adapter could not turn into a request. What is known of it

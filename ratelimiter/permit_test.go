@@ -127,19 +127,22 @@ func TestReleaseLater(t *testing.T) {
 
 // Permits that are given back while the store is away take none of those that the replica gives out.
 func TestReleaseLaterWithoutStore(t *testing.T) {
+	day := func(d *ratelimiter.Definition) { d.Window = 24 * time.Hour }
 	b := newBench(t, nil)
-	c := permit(t, 1, nil)
+	c := permit(t, 1, day)
 	b.take(c)
 	b.shared.down = true
-	b.take(permit(t, 9, nil)) // the failure begins
-	b.at = b.at.Add(30 * time.Second)
+	first := permit(t, 9, day)
+	b.take(first) // the failure begins
+	b.at = b.at.Add(12 * time.Hour)
+	_ = b.limiter.Release(t.Context(), []ratelimiter.Permit{{Key: first.Key, ID: first.Permit}}) // in memory
 	if !b.limiter.ReleaseLater([]ratelimiter.Permit{{Key: c.Key, ID: c.Permit}}) {
 		t.Fatal("not queued")
 	}
 	b.close(b.limiter)
-	b.at = b.at.Add(30 * time.Second) // what could be held then has expired
+	b.at = b.at.Add(12 * time.Hour) // what could be held then has expired
 	for n := 2; n < 5; n++ {
-		if !b.take(permit(t, n, nil)).Allowed {
+		if !b.take(permit(t, n, day)).Allowed {
 			t.Errorf("permit %d of 3", n-1)
 		}
 	}

@@ -80,7 +80,11 @@ func (c *Client) Check(ctx context.Context, r Request) (Decision, error) {
 		return d, err
 	}
 	d := decision(answer)
+	if held := answer.GetPermits(); len(held) > 0 {
+		d.Permits = &Permits{client: c, held: held}
+	}
 	if !d.Allowed {
+		_ = d.Release(ctx) // of an allow that cannot be carried out; else they expire
 		return d, denied(&d, nil)
 	}
 	c.remember(&d, message)

@@ -37,6 +37,8 @@ type Decision struct {
 	Metadata map[string]string
 	// Explanation says what decided; clients must not see it, but for the names of exhausted limits.
 	Explanation Explanation
+	// Permits are what the call holds of limits on concurrency until Release; nil where it holds none.
+	Permits *Permits
 
 	call *call // what Report tells the server about; nil where there is nothing to tell
 }

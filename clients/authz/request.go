@@ -22,6 +22,9 @@ type Request struct {
 	Operation *Operation
 	// DryRun asks for the answer alone: nothing is charged. The server must permit it.
 	DryRun bool
+	// Releases says that the program calls Decision.Release when what was allowed has ended, as the middleware does. Without it
+	// limits on concurrency deny, unless the policy lets their permits expire.
+	Releases bool
 	// Explain asks for the reasons in Explanation.Policies; the answer stays the same. The server must permit it.
 	Explain Explain
 	// CorrelationID is the program's own name of the call, for the decision log.
@@ -82,7 +85,7 @@ type Operation struct {
 // message returns the wire form, or a denial for what cannot be sent. Such a denial is made here and in no failure mode's
 // hands: clients choose these bytes.
 func (r *Request) message() (*durwardv1.CheckRequest, *Decision) {
-	out := &durwardv1.CheckRequest{DryRun: r.DryRun, CorrelationId: r.CorrelationID, Explain: durwardv1.Explain(r.Explain)}
+	out := &durwardv1.CheckRequest{DryRun: r.DryRun, Releases: r.Releases, CorrelationId: r.CorrelationID, Explain: durwardv1.Explain(r.Explain)}
 	texts := []string{r.CorrelationID}
 	size := 0
 	if h := r.HTTP; h != nil && r.Operation == nil {

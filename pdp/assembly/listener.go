@@ -48,8 +48,9 @@ type listener struct {
 
 // listenerOptions are what every listener of a server shares.
 type listenerOptions struct {
-	engine *pdp.Engine
-	panics func()
+	engine  *pdp.Engine
+	permits native.Releaser
+	panics  func()
 	// budget is how long a decision may take.
 	budget time.Duration
 	// rateLimit says what the rate limit protocol adds to its answers.
@@ -121,7 +122,7 @@ func (l *listener) register(protocol string, shared adapterOptions, o listenerOp
 		l.names = append(l.names, protocol, extauthz.ServiceName)
 	case native.Name:
 		native.Register(l.server, native.New(native.Options{
-			Decider: o.engine, Address: shared.address, SelectExtension: shared.selectExtension, OnPanic: o.panics,
+			Decider: o.engine, Permits: o.permits, Address: shared.address, SelectExtension: shared.selectExtension, OnPanic: o.panics,
 			Caller: func(ctx context.Context) (string, native.Asserts, bool) {
 				c, ok := shared.callers.ofRPC(ctx)
 				return c.name, native.Asserts{ClientAddress: c.clientAddress, ClientCertificate: c.certificate, Service: c.service, DryRun: c.dryRun, Explain: c.explain, Report: c.report}, ok

@@ -146,7 +146,7 @@ func (o *Offline) engine(own *stages, s *Session) (_ *pdp.Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return pdp.New(pdp.Options{Pipeline: line, Descriptors: alone, Reports: reports, Recorder: forgetful{}, Clock: s.now, Random: o.random, Budget: offlineBudget})
+	return pdp.New(pdp.Options{Pipeline: line, Descriptors: alone, Reports: reports, Recorder: forgetful{}, Clock: s.now, Random: o.random, Budget: offlineBudget, Release: own.limits.ReleaseLater})
 }
 
 // Session decides on an Offline's bundle with counters and a clock of its own. Decisions may run at once.

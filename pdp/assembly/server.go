@@ -76,12 +76,13 @@ func (s *Server) open() (err error) {
 		Clock:    options.Clock,
 		Random:   options.Random,
 		Budget:   time.Duration(options.Settings.Budget),
+		Release:  s.parts.stages.limits.ReleaseLater,
 		Observe:  s.metrics.decision,
 	}); err != nil {
 		return err
 	}
 	for i := range options.Settings.Listeners {
-		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, rateLimit: options.Settings.RateLimit, panics: s.metrics.panics.Inc, budget: time.Duration(options.Settings.Budget), handshakes: s.metrics.handshakes.Inc, clock: options.Clock, logger: options.Logger})
+		l, err := newListener(&options.Settings.Listeners[i], listenerOptions{engine: s.engine, permits: s.parts.stages.limits, rateLimit: options.Settings.RateLimit, panics: s.metrics.panics.Inc, budget: time.Duration(options.Settings.Budget), handshakes: s.metrics.handshakes.Inc, clock: options.Clock, logger: options.Logger})
 		if err != nil {
 			return fmt.Errorf("opening listener %s: %w", options.Settings.Listeners[i].Address, err)
 		}

@@ -131,7 +131,7 @@ func (c *checker) limit(p part, name string, l format.Limit) {
 	if !namePattern.MatchString(name) {
 		c.add(p, "", "%q is no name of a limit; %s", name, nameRule)
 	}
-	if l.Rate.Count == 0 && l.ByClass == nil {
+	if l.Rate.Count == 0 && l.ByClass == nil && l.Concurrency == 0 {
 		c.add(p, "", "a limit needs a rate, as in 100/min")
 	}
 	if l.Burst < 0 || l.Burst > 1_000_000_000 {

@@ -159,6 +159,9 @@ var policyKeys = map[string]key{
 var limitKeys = map[string]key{
 	"rate":                         {by: byLimits},
 	"burst":                        {by: byLimits, positive: true},
+	"concurrency":                  {by: byLimits, positive: true},
+	"expires":                      {by: byLimits},
+	"without_release":              {by: byLimits, values: []string{"deny", "expire"}},
 	"algorithm":                    {by: byLimits, values: []string{"gcra", "fixed_window", "sliding_window", "sliding_log", "quota"}},
 	"by":                           {by: byLimits},
 	"by.[].attr":                   {by: byLimits},

@@ -51,6 +51,7 @@ func NewRequest(in *suite.Request, parts Parts) (*request.Request, error) {
 		Method: orDefault(in.Method, defaultMethod), Scheme: orDefault(in.Scheme, defaultScheme), Host: in.Host, Target: in.Path,
 		Protocol: orDefault(in.Protocol, defaultProtocol), SNI: in.SNI, Certificate: parts.Certificate, Extensions: maps.Clone(in.Extensions),
 	}
+	r.Releases = r.Adapter == "native" // as the SDK's middleware does
 	switch {
 	case in.Operation != nil:
 		return r, takeOperation(r, in, parts.Token)

@@ -36,7 +36,7 @@ func TestNewRequest(t *testing.T) {
 	}{
 		{name: "defaults"},
 		{name: "everything", in: suite.Request{Method: "PUT", Scheme: "http", Path: "/a?b=c", Protocol: "HTTP/2", SNI: "a", Adapter: "native", Extensions: map[string]string{"x": "y"}}, want: func(r *request.Request) {
-			r.Method, r.Scheme, r.Target, r.Protocol, r.SNI, r.Adapter, r.Extensions = "PUT", "http", "/a?b=c", "HTTP/2", "a", "native", map[string]string{"x": "y"}
+			r.Method, r.Scheme, r.Target, r.Protocol, r.SNI, r.Adapter, r.Releases, r.Extensions = "PUT", "http", "/a?b=c", "HTTP/2", "a", "native", true, map[string]string{"x": "y"}
 		}},
 		{name: "lines in order, after the headers by name", in: suite.Request{Headers: map[string]string{"X-B": "2", "x-a": "1"}, Lines: []suite.Line{{Name: "X-A", Value: "3"}}}, want: func(r *request.Request) {
 			r.Header = request.Header{{Name: "x-b", Value: "2"}, {Name: "x-a", Value: "1"}, {Name: "x-a", Value: "3"}}

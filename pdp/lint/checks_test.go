@@ -54,6 +54,7 @@ func TestAnonymous(t *testing.T) {
 		"{by: [client.network], by_class: {of: request.header.x, first_of: [{a: 20/min}], otherwise: 10/min}}":    true,
 		"{by: [client.network], by_class: {of: subject.kind, first_of: [{anonymous: 1/min}], otherwise: 10/min}}": true,
 		"{rate: 5/min, by: [client.network], distinct: request.path}":                                             false,
+		"{concurrency: 5, expires: 30s, by: [client.network]}":                                                    false,
 	} {
 		files := change(t, example(t), "+++ services/orders/service.yaml\n limit_definitions:\n+  other: "+limit+"\n-defaults: {limits: [per-address]}\n")
 		files["services/orders/service.yaml"] += "  - {name: open, path: /open, methods: [GET], identity: optional, limits: [other]}\n"
@@ -87,6 +88,7 @@ func TestLogins(t *testing.T) {
 		"{by: [client.network], by_class: {of: request.header.x, first_of: [{b: {rate: 2/min, burst: 6}}, {a: {rate: 1500/h, burst: 75}}], otherwise: {rate: 1/min, burst: 3}}}": false,
 		"{by: [client.network], by_class: {of: request.header.x, first_of: [{a: 10/min}], otherwise: 61/min}}":                                                                   false,
 		"{rate: 5/15min, by: [client.network], distinct: request.header.x-user}":                                                                                                 false,
+		"{concurrency: 5, expires: 30s, by: [client.network]}":                                                                                                                   false,
 		"{rate: 5/15min, by: []}": false,
 		"{rate: 5/15min, by: [client.network, request.query.user], count: all, at: gate}": false,
 	} {

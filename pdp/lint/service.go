@@ -134,7 +134,7 @@ func (r *run) countsAnonymous(s *format.Service, route *format.Route) bool {
 	return slices.ContainsFunc(slices.Concat(s.Defaults.Limits, route.Limits), func(name string) bool {
 		when := r.limit(s, name).When
 		kind, asked := when["subject.kind"]
-		return r.limit(s, name).Distinct == nil && (len(when) == 0 || len(when) == 1 && asked && slices.Contains(kind.Is, any("anonymous")) && kind.Not == nil)
+		return r.limit(s, name).Distinct == nil && r.limit(s, name).Concurrency == 0 && (len(when) == 0 || len(when) == 1 && asked && slices.Contains(kind.Is, any("anonymous")) && kind.Not == nil)
 	})
 }
 
@@ -152,6 +152,8 @@ func (r *run) login(s *format.Service, route int) {
 		case !byAddress:
 		case l.Shadow:
 			why = fmt.Sprintf("the limit %q is a shadow and blocks nobody", name)
+		case l.Concurrency != 0:
+			why = fmt.Sprintf("the limit %q counts what goes on at a time, however often it is tried", name)
 		case l.Distinct != nil:
 			why = fmt.Sprintf("the limit %q counts values of %s, and each may be tried as often as wanted", name, l.Distinct.Name)
 		case len(l.When) > 0:

@@ -44,6 +44,8 @@ type Request struct {
 	Time time.Time
 	// Mode is Enforce unless a caller that may ask for it wants a dry run.
 	Mode Mode
+	// Releases is set for a caller that gives the permits of an allow back when the request has ended.
+	Releases bool
 	// Explain is how much is wanted besides the answer; the answer is the same. Only callers that may ask get more.
 	Explain Explain
 

@@ -92,6 +92,7 @@ const (
 	TokenBinding         Reason = "token_binding"
 	CostInvalid          Reason = "limit_cost_invalid"
 	ReportedFailure      Reason = "reported_failure"
+	PermitsUnsupported   Reason = "permits_unsupported"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -154,6 +155,7 @@ var reasons = map[Reason]Info{
 	TokenBinding:         {401, InvalidToken, "the token is bound to a key or certificate that did not come with it"},
 	CostInvalid:          {400, InvalidRequest, "the cost of the request for a limit is no whole number, or above the limit's burst"},
 	ReportedFailure:      {403, AccessDenied, "no decision: the API behind let a request fail that was allowed, and reported it"},
+	PermitsUnsupported:   {403, AccessDenied, "a limit on concurrency wants permits back, and the caller does not say that it gives any back"},
 }
 
 // Known reports whether r is on the list.

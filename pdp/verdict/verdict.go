@@ -4,7 +4,13 @@
 // adapters render a Verdict and never decide.
 package verdict
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// ErrPermit is wrapped by errors about permits that cannot be ones of a single decision.
+var ErrPermit = errors.New("malformed permits")
 
 // Effect is whether a request may pass.
 type Effect uint8
@@ -47,6 +53,9 @@ type Verdict struct {
 	Obligations Obligations
 	// Explanation says which rule and which policy revision decided.
 	Explanation Explanation
+	// Permits are what an allow holds of limits on concurrency, for a caller that gives them back. They are secrets of the caller:
+	// neither clients nor logs may see them.
+	Permits []string
 	// Descriptors are what a request's descriptors met, in their order; nil for requests without.
 	Descriptors []DescriptorState
 }

@@ -267,7 +267,7 @@ func TestStoresAgree(t *testing.T) {
 			cost := []int64{0, 1, 1, 1, 1 + rng.Int64N(l.Definition().Burst), l.Definition().Burst + 1}[rng.IntN(6)]
 			c := charge(l, strconv.Itoa(rng.IntN(2)), min(cost, ratelimiter.MaxCost))
 			if l.Algorithm() == ratelimiter.Distinct {
-				c.Cost, c.Member = min(c.Cost, 1), member(rng.IntN(60))
+				c.Cost, c.Member = min(c.Cost, 1), member(rng.IntN(200))
 			} else if l.Algorithm() != ratelimiter.SlidingLog && l.Algorithm() != ratelimiter.Concurrency && rng.IntN(2) == 0 {
 				c.Lease = ratelimiter.Lease{Units: 1 + rng.Int64N(ratelimiter.MaxLease), Share: 4 + rng.Int64N(60)}
 			}

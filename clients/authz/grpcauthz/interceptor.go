@@ -65,6 +65,7 @@ func UnaryServer(checker Checker, opts ...Option) grpc.UnaryServerInterceptor {
 			return handler(ctx, req)
 		}
 		d, err := o.decide(ctx, checker, info.FullMethod)
+		defer func() { _ = d.Release(ctx) }() // else it expires
 		fields := responseMetadata(d.SetResponse)
 		if headerErr := grpc.SetHeader(ctx, fields); err == nil && headerErr != nil {
 			return nil, failure(&authz.Decision{Status: 503})
@@ -86,6 +87,7 @@ func StreamServer(checker Checker, opts ...Option) grpc.StreamServerInterceptor 
 			return handler(srv, stream)
 		}
 		d, err := o.decide(stream.Context(), checker, info.FullMethod)
+		defer func() { _ = d.Release(stream.Context()) }() // else it expires
 		fields := responseMetadata(d.SetResponse)
 		if headerErr := stream.SetHeader(fields); err == nil && headerErr != nil {
 			return failure(&authz.Decision{Status: 503})
@@ -109,7 +111,7 @@ func (o *options) skips(method string) bool {
 }
 
 func (o *options) decide(ctx context.Context, checker Checker, method string) (authz.Decision, error) {
-	d, err := checker.Check(ctx, authz.Request{HTTP: o.question(ctx, method)})
+	d, err := checker.Check(ctx, authz.Request{HTTP: o.question(ctx, method), Releases: true})
 	if err != nil {
 		d.Allowed = false
 	}

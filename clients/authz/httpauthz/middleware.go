@@ -67,6 +67,7 @@ func New(checker Checker, opts ...Option) func(http.Handler) http.Handler {
 				deny(w, r, &d)
 				return
 			}
+			defer func() { _ = d.Release(r.Context()) }() // else it expires
 			next.ServeHTTP(o.reporting(w, r, d), admit(w, r, d))
 		})
 	}
@@ -77,7 +78,7 @@ func (o *options) decide(checker Checker, r *http.Request) (authz.Decision, erro
 	if err != nil {
 		return authz.Decision{Status: http.StatusBadRequest, Reason: "malformed_request", PublicReason: "invalid_request"}, err
 	}
-	d, err := checker.Check(r.Context(), authz.Request{HTTP: question})
+	d, err := checker.Check(r.Context(), authz.Request{HTTP: question, Releases: true})
 	if err != nil {
 		d.Allowed = false
 	}

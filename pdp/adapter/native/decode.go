@@ -26,6 +26,7 @@ const (
 // where it can, because the record shows what is known.
 type decoder struct {
 	request *request.Request
+	permits bool // can be given back
 	asserts Asserts
 	address request.AddressRule
 }
@@ -45,6 +46,7 @@ func (d *decoder) read(in *durwardv1.CheckRequest) {
 		// Also where it is refused: what was not to be charged is not charged.
 		r.Mode = request.Dry
 	}
+	r.Releases = d.permits && in.GetReleases()
 	d.readExplain(in.GetExplain())
 	r.CorrelationID = request.Printable(in.GetCorrelationId(), maxLabel)
 	switch question := in.GetQuestion().(type) {

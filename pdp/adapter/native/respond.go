@@ -48,6 +48,7 @@ func respond(v *verdict.Verdict) (*durwardv1.CheckResponse, error) {
 	out.Obligations = obligations
 	if v.Allowed() {
 		out.Effect, out.HttpStatus, out.PublicReason = durwardv1.Effect_EFFECT_ALLOW, http.StatusOK, ""
+		out.Permits = v.Permits
 	}
 	return out, nil
 }

@@ -23,6 +23,13 @@ type Decider interface {
 	Decide(ctx context.Context, r *request.Request) verdict.Verdict
 }
 
+// Releaser takes the permits of answers back. It must be safe for concurrent use.
+type Releaser interface {
+	// Release gives the permits of one decision back. It must return before ctx's deadline. An error that does not wrap
+	// verdict.ErrPermit says that they will expire.
+	Release(ctx context.Context, permits []string) error
+}
+
 // Asserts says what a caller may tell about the clients behind it. A message that holds what its caller may not assert is
 // refused, so that a missing permission shows at once. The zero value: nothing but the requests.
 type Asserts struct {
@@ -44,6 +51,8 @@ type Asserts struct {
 type Options struct {
 	// Decider answers the requests.
 	Decider Decider
+	// Permits takes permits back. Without it no answer holds any, whatever the caller says.
+	Permits Releaser
 	// Address says how a client's address is found; the zero rule finds none.
 	Address request.AddressRule
 	// Caller names who called and says what it may assert; false when the listener does not know it. It must be safe for
@@ -86,6 +95,7 @@ func Register(registrar grpc.ServiceRegistrar, s *Server) {
 		Methods: []grpc.MethodDesc{
 			{MethodName: "Check", Handler: unary.Handler(durwardv1.DecisionService_Check_FullMethodName, s.Check)},
 			{MethodName: "Report", Handler: unary.Handler(durwardv1.DecisionService_Report_FullMethodName, s.Report)},
+			releaseMethod(),
 		},
 		Metadata: durwardv1.DecisionService_ServiceDesc.Metadata,
 	}, s)
@@ -116,7 +126,7 @@ func (s *Server) decode(ctx context.Context, in *durwardv1.CheckRequest, first f
 		// Nothing that an unknown caller says is believed, not even for the record.
 		return &request.Request{Adapter: Name, Invalid: string(verdict.CallerNotTrusted)}
 	}
-	d := decoder{request: &request.Request{Adapter: Name, Caller: name, SelectExtension: s.options.SelectExtension}, asserts: asserts, address: s.options.Address}
+	d := decoder{permits: s.options.Permits != nil, request: &request.Request{Adapter: Name, Caller: name, SelectExtension: s.options.SelectExtension}, asserts: asserts, address: s.options.Address}
 	first(&d)
 	d.read(in)
 	return d.request
@@ -126,8 +136,15 @@ func (s *Server) decode(ctx context.Context, in *durwardv1.CheckRequest, first f
 // decision: the first was an allow that never took effect.
 func (s *Server) answer(ctx context.Context, r *request.Request) *durwardv1.CheckResponse {
 	v := s.options.Decider.Decide(ctx, r)
+	held := v.Permits
+	if !r.Releases {
+		v.Permits = nil // they expire
+	}
 	if out, err := respond(&v); err == nil {
 		return out
+	}
+	if len(held) > 0 && s.options.Permits != nil {
+		_ = s.options.Permits.Release(ctx, held) // else they expire
 	}
 	refused := *r
 	refused.Invalid = string(verdict.HeaderUnsafe)

@@ -264,10 +264,15 @@ type assurance struct {
 
 // Limit is the definition of a limit.
 type Limit struct {
-	// Rate is what passes in the long run, the same for all requests. A limit has a rate or a by_class.
+	// Rate is what passes in the long run, the same for all requests. A limit has a rate, a by_class or a concurrency.
 	Rate Rate `yaml:"rate"`
 	// ByClass is a rate that depends on the class of the request.
 	ByClass *byClass `yaml:"by_class"`
+	// Concurrency is how many requests go on at a time, in the place of Rate; each counts until it has ended, or for Expires.
+	Concurrency int64     `yaml:"concurrency"`
+	Expires     *Duration `yaml:"expires"`
+	// WithoutRelease says what becomes of callers that do not tell when a request has ended: deny (default) or expire.
+	WithoutRelease string `yaml:"without_release"`
 	// Burst is what passes at once; the count of the rate where it is left out. Classes have their own.
 	Burst     int64       `yaml:"burst"`
 	Algorithm string      `yaml:"algorithm"`

@@ -17,6 +17,13 @@ var algorithms = map[string]ratelimiter.Algorithm{
 // algorithm says how a definition counts: which algorithm, whether its burst means something, and for quotas which calendar.
 func (c *compiler) algorithm(d *definition, made *ratelimiter.Definition) {
 	l := &d.source
+	switch {
+	case l.Concurrency != 0:
+		c.concurrency(d, made)
+		return
+	case l.Expires != nil || l.WithoutRelease != "":
+		c.add(d, "", "expires and without_release are for limits with concurrency")
+	}
 	if l.Distinct != nil {
 		c.distinct(d, made)
 		return

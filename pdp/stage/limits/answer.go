@@ -100,6 +100,10 @@ func quotas(statuses []ratelimiter.Status) string {
 		d := statuses[i].Limit.Definition()
 		b = appendName(b, d.Name)
 		b = strconv.AppendInt(append(b, ";q="...), d.Count, 10)
+		if d.Algorithm == ratelimiter.Concurrency {
+			b = append(b, `;qu="concurrent-requests"`...)
+			continue
+		}
 		b = strconv.AppendInt(append(b, ";w="...), ratelimiter.Seconds(d.Window), 10)
 	}
 	return string(b)

@@ -36,6 +36,8 @@ type binding struct {
 	// cost is the number of units; costOf, if valid, is the attribute that holds it instead.
 	cost   int64
 	costOf attribute.Accessor
+	// expires is set for a limit on concurrency whose permits may just expire.
+	expires bool
 	// gate is set where the gate takes the limit; late where key, cost, class or conditions are known only after identity.
 	gate, late bool
 }
@@ -123,6 +125,9 @@ func (b *binding) charge(f *attribute.Facts) (c ratelimiter.Charge, applies bool
 	cost, wrong := b.units(f, limit)
 	if wrong.is() {
 		return c, true, wrong
+	}
+	if limit.Algorithm() == ratelimiter.Concurrency && !b.expires && !f.Request.Releases {
+		return c, true, fault{verdict.PermitsUnsupported, limit.Definition().Name, "the caller does not give permits back, and the limit does not say without_release: expire"}
 	}
 	c.Limit, c.Key, c.Cost = limit, b.keys.Key(values...), cost
 	return c, true, fault{}

@@ -105,7 +105,7 @@ func (c *compiler) define(name string, d *definition) {
 
 // limit compiles the rate of a definition, or those of its classes. It returns nil where something is wrong.
 func (c *compiler) limit(d *definition, made ratelimiter.Definition) *ratelimiter.Limit {
-	if d.source.ByClass != nil {
+	if d.source.ByClass != nil && d.source.Concurrency == 0 {
 		return c.byClass(d, made)
 	}
 	limit, err := ratelimiter.NewLimit(made)
@@ -217,7 +217,7 @@ func (c *compiler) route(index int) routeLimits {
 
 // bind compiles what depends on the route: attributes against its parameters, and what a missing one does.
 func (c *compiler) bind(d *definition, r *format.Route, params []string) *binding {
-	b := &binding{limit: d.limit, classes: d.classes, gate: d.source.At == "gate", cost: 1, keys: c.keys(d)}
+	b := &binding{limit: d.limit, classes: d.classes, gate: d.source.At == "gate", cost: 1, keys: c.keys(d), expires: d.source.WithoutRelease == "expire"}
 	c.selection(b, d, r, params)
 	for i, by := range d.source.By {
 		b.by = append(b.by, c.part(b, d, fmt.Sprintf(".by[%d]", i), by, r, params))

@@ -153,6 +153,8 @@ func (b *bench) newCase(headers ...string) *pipeline.Case {
 		name, value, _ := strings.Cut(h, "=")
 		r.Header = append(r.Header, request.Field{Name: name, Value: value})
 	}
+	_, n := r.Header.Get("releases")
+	r.Releases = n > 0
 	return &pipeline.Case{
 		Service: b.service,
 		Facts: attribute.Facts{

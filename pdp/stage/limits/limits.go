@@ -9,8 +9,10 @@ package limits
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -39,6 +41,8 @@ type Options struct {
 	Limiter *ratelimiter.Limiter
 	// Dropped, if not nil, is told of each denial that was not charged because too many waited. It must not block.
 	Dropped func()
+	// Random is where the ids of permits come from; nil is the system's source, and nothing that can be guessed will do.
+	Random io.Reader
 	// Wait charges denials before the decision ends, for tools whose next decision must see the charge. Servers leave it.
 	Wait bool
 }
@@ -47,6 +51,7 @@ type Options struct {
 type Stage struct {
 	limiter *ratelimiter.Limiter
 	dropped func()
+	random  io.Reader
 	wait    bool
 }
 
@@ -58,7 +63,10 @@ func New(o Options) (*Stage, error) {
 	if o.Dropped == nil {
 		o.Dropped = func() {}
 	}
-	return &Stage{limiter: o.Limiter, dropped: o.Dropped, wait: o.Wait}, nil
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	return &Stage{limiter: o.Limiter, dropped: o.Dropped, random: o.Random, wait: o.Wait}, nil
 }
 
 // Name returns the stage's name.
@@ -132,6 +140,9 @@ func (s *Stage) ask(ctx context.Context, c *pipeline.Case, bindings []*binding) 
 	if len(charges) == 0 {
 		return pipeline.Continue, nil
 	}
+	if err := s.draw(charges); err != nil {
+		return pipeline.Stop, err
+	}
 	ctx, cancel := ahead(ctx)
 	defer cancel()
 	call := s.limiter.Take
@@ -146,6 +157,7 @@ func (s *Stage) ask(ctx context.Context, c *pipeline.Case, bindings []*binding) 
 		return refuse(c, &d)
 	}
 	c.Verdict.Degraded = c.Verdict.Degraded || d.Degraded
+	c.Verdict.Permits = append(c.Verdict.Permits, held(charges, &d)...)
 	explain(c, d.Limits)
 	publish(c, d.Limits)
 	return pipeline.Continue, nil

@@ -196,7 +196,10 @@ type CheckRequest struct {
 	// Without one, the request's x-request-id is taken.
 	CorrelationId string `protobuf:"bytes,4,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
 	// explain asks for the reasons besides the answer, which stays the same. The caller must be allowed to ask for them.
-	Explain       Explain `protobuf:"varint,5,opt,name=explain,proto3,enum=durward.v1.Explain" json:"explain,omitempty"`
+	Explain Explain `protobuf:"varint,5,opt,name=explain,proto3,enum=durward.v1.Explain" json:"explain,omitempty"`
+	// releases says that the caller sends a ReleaseRequest for the permits of an allow. Without it a limit on concurrency
+	// denies, unless the policy lets its permits expire.
+	Releases      bool `protobuf:"varint,6,opt,name=releases,proto3" json:"releases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -275,6 +278,13 @@ func (x *CheckRequest) GetExplain() Explain {
 		return x.Explain
 	}
 	return Explain_EXPLAIN_UNSPECIFIED
+}
+
+func (x *CheckRequest) GetReleases() bool {
+	if x != nil {
+		return x.Releases
+	}
+	return false
 }
 
 type isCheckRequest_Question interface {
@@ -843,7 +853,10 @@ type CheckResponse struct {
 	// obligations are what the caller must do to the call. An allow whose obligations cannot be carried out is a denial.
 	Obligations *Obligations `protobuf:"bytes,9,opt,name=obligations,proto3" json:"obligations,omitempty"`
 	// explanation says what decided. It is for the caller's logs and operators: clients must not see it.
-	Explanation   *Explanation `protobuf:"bytes,10,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	Explanation *Explanation `protobuf:"bytes,10,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	// permits are what the call holds of limits on concurrency until it has ended, or they expire. Whoever knows them can
+	// give them back: neither clients nor logs may see them.
+	Permits       []string `protobuf:"bytes,11,rep,name=permits,proto3" json:"permits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -948,6 +961,96 @@ func (x *CheckResponse) GetExplanation() *Explanation {
 	return nil
 }
 
+func (x *CheckResponse) GetPermits() []string {
+	if x != nil {
+		return x.Permits
+	}
+	return nil
+}
+
+// ReleaseRequest gives permits back.
+type ReleaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// permits are those of one CheckResponse.
+	Permits       []string `protobuf:"bytes,1,rep,name=permits,proto3" json:"permits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseRequest) Reset() {
+	*x = ReleaseRequest{}
+	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseRequest) ProtoMessage() {}
+
+func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReleaseRequest) GetPermits() []string {
+	if x != nil {
+		return x.Permits
+	}
+	return nil
+}
+
+// ReleaseResponse says that the permits are not held any more.
+type ReleaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseResponse) Reset() {
+	*x = ReleaseResponse{}
+	mi := &file_durward_v1_decision_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseResponse) ProtoMessage() {}
+
+func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_durward_v1_decision_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{10}
+}
+
 // Obligations are the changes that the caller makes. A name is never both set and removed.
 type Obligations struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -966,7 +1069,7 @@ type Obligations struct {
 
 func (x *Obligations) Reset() {
 	*x = Obligations{}
-	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	mi := &file_durward_v1_decision_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1081,7 @@ func (x *Obligations) String() string {
 func (*Obligations) ProtoMessage() {}
 
 func (x *Obligations) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[9]
+	mi := &file_durward_v1_decision_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1094,7 @@ func (x *Obligations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Obligations.ProtoReflect.Descriptor instead.
 func (*Obligations) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{9}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Obligations) GetSetUpstream() []*HeaderLine {
@@ -1046,7 +1149,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_durward_v1_decision_proto_msgTypes[10]
+	mi := &file_durward_v1_decision_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1161,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[10]
+	mi := &file_durward_v1_decision_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1174,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{10}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Explanation) GetBundle() string {
@@ -1156,7 +1259,7 @@ type PolicyExplanation struct {
 
 func (x *PolicyExplanation) Reset() {
 	*x = PolicyExplanation{}
-	mi := &file_durward_v1_decision_proto_msgTypes[11]
+	mi := &file_durward_v1_decision_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1271,7 @@ func (x *PolicyExplanation) String() string {
 func (*PolicyExplanation) ProtoMessage() {}
 
 func (x *PolicyExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[11]
+	mi := &file_durward_v1_decision_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1284,7 @@ func (x *PolicyExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyExplanation.ProtoReflect.Descriptor instead.
 func (*PolicyExplanation) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{11}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PolicyExplanation) GetPolicy() string {
@@ -1262,7 +1365,7 @@ type RuleReference struct {
 
 func (x *RuleReference) Reset() {
 	*x = RuleReference{}
-	mi := &file_durward_v1_decision_proto_msgTypes[12]
+	mi := &file_durward_v1_decision_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1377,7 @@ func (x *RuleReference) String() string {
 func (*RuleReference) ProtoMessage() {}
 
 func (x *RuleReference) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[12]
+	mi := &file_durward_v1_decision_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1390,7 @@ func (x *RuleReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleReference.ProtoReflect.Descriptor instead.
 func (*RuleReference) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{12}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RuleReference) GetPosition() string {
@@ -1334,7 +1437,7 @@ type RolePath struct {
 
 func (x *RolePath) Reset() {
 	*x = RolePath{}
-	mi := &file_durward_v1_decision_proto_msgTypes[13]
+	mi := &file_durward_v1_decision_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1346,7 +1449,7 @@ func (x *RolePath) String() string {
 func (*RolePath) ProtoMessage() {}
 
 func (x *RolePath) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[13]
+	mi := &file_durward_v1_decision_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1359,7 +1462,7 @@ func (x *RolePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolePath.ProtoReflect.Descriptor instead.
 func (*RolePath) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{13}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RolePath) GetRelation() string {
@@ -1404,7 +1507,7 @@ type NearMiss struct {
 
 func (x *NearMiss) Reset() {
 	*x = NearMiss{}
-	mi := &file_durward_v1_decision_proto_msgTypes[14]
+	mi := &file_durward_v1_decision_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1519,7 @@ func (x *NearMiss) String() string {
 func (*NearMiss) ProtoMessage() {}
 
 func (x *NearMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[14]
+	mi := &file_durward_v1_decision_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1532,7 @@ func (x *NearMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
 func (*NearMiss) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{14}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NearMiss) GetRule() *RuleReference {
@@ -1471,7 +1574,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_durward_v1_decision_proto_msgTypes[15]
+	mi := &file_durward_v1_decision_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1586,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[15]
+	mi := &file_durward_v1_decision_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1599,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{15}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Condition) GetText() string {
@@ -1559,7 +1662,7 @@ type LimitState struct {
 
 func (x *LimitState) Reset() {
 	*x = LimitState{}
-	mi := &file_durward_v1_decision_proto_msgTypes[16]
+	mi := &file_durward_v1_decision_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +1674,7 @@ func (x *LimitState) String() string {
 func (*LimitState) ProtoMessage() {}
 
 func (x *LimitState) ProtoReflect() protoreflect.Message {
-	mi := &file_durward_v1_decision_proto_msgTypes[16]
+	mi := &file_durward_v1_decision_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +1687,7 @@ func (x *LimitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitState.ProtoReflect.Descriptor instead.
 func (*LimitState) Descriptor() ([]byte, []int) {
-	return file_durward_v1_decision_proto_rawDescGZIP(), []int{16}
+	return file_durward_v1_decision_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LimitState) GetName() string {
@@ -1662,13 +1765,14 @@ var File_durward_v1_decision_proto protoreflect.FileDescriptor
 const file_durward_v1_decision_proto_rawDesc = "" +
 	"\n" +
 	"\x19durward/v1/decision.proto\x12\n" +
-	"durward.v1\x1a\x1egoogle/protobuf/duration.proto\"\xef\x01\n" +
+	"durward.v1\x1a\x1egoogle/protobuf/duration.proto\"\x8b\x02\n" +
 	"\fCheckRequest\x12-\n" +
 	"\x04http\x18\x01 \x01(\v2\x17.durward.v1.HTTPRequestH\x00R\x04http\x125\n" +
 	"\toperation\x18\x02 \x01(\v2\x15.durward.v1.OperationH\x00R\toperation\x12\x17\n" +
 	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12%\n" +
 	"\x0ecorrelation_id\x18\x04 \x01(\tR\rcorrelationId\x12-\n" +
-	"\aexplain\x18\x05 \x01(\x0e2\x13.durward.v1.ExplainR\aexplainB\n" +
+	"\aexplain\x18\x05 \x01(\x0e2\x13.durward.v1.ExplainR\aexplain\x12\x1a\n" +
+	"\breleases\x18\x06 \x01(\bR\breleasesB\n" +
 	"\n" +
 	"\bquestion\"\x8f\x01\n" +
 	"\rReportRequest\x12.\n" +
@@ -1717,7 +1821,7 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"properties\x1a=\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb8\x03\n" +
 	"\rCheckResponse\x12*\n" +
 	"\x06effect\x18\x01 \x01(\x0e2\x12.durward.v1.EffectR\x06effect\x12\x1f\n" +
 	"\vhttp_status\x18\x02 \x01(\x05R\n" +
@@ -1732,7 +1836,11 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"retryAfter\x129\n" +
 	"\vobligations\x18\t \x01(\v2\x17.durward.v1.ObligationsR\vobligations\x129\n" +
 	"\vexplanation\x18\n" +
-	" \x01(\v2\x17.durward.v1.ExplanationR\vexplanation\"\xac\x02\n" +
+	" \x01(\v2\x17.durward.v1.ExplanationR\vexplanation\x12\x18\n" +
+	"\apermits\x18\v \x03(\tR\apermits\"*\n" +
+	"\x0eReleaseRequest\x12\x18\n" +
+	"\apermits\x18\x01 \x03(\tR\apermits\"\x11\n" +
+	"\x0fReleaseResponse\"\xac\x02\n" +
 	"\vObligations\x129\n" +
 	"\fset_upstream\x18\x01 \x03(\v2\x16.durward.v1.HeaderLineR\vsetUpstream\x12'\n" +
 	"\x0fremove_upstream\x18\x02 \x03(\tR\x0eremoveUpstream\x129\n" +
@@ -1806,10 +1914,11 @@ const file_durward_v1_decision_proto_rawDesc = "" +
 	"\x06Effect\x12\x16\n" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vEFFECT_DENY\x10\x01\x12\x10\n" +
-	"\fEFFECT_ALLOW\x10\x022\x90\x01\n" +
+	"\fEFFECT_ALLOW\x10\x022\xd4\x01\n" +
 	"\x0fDecisionService\x12<\n" +
 	"\x05Check\x12\x18.durward.v1.CheckRequest\x1a\x19.durward.v1.CheckResponse\x12?\n" +
-	"\x06Report\x12\x19.durward.v1.ReportRequest\x1a\x1a.durward.v1.ReportResponseB;Z9github.com/durward-pdp/durward/proto/durward/v1;durwardv1b\x06proto3"
+	"\x06Report\x12\x19.durward.v1.ReportRequest\x1a\x1a.durward.v1.ReportResponse\x12B\n" +
+	"\aRelease\x12\x1a.durward.v1.ReleaseRequest\x1a\x1b.durward.v1.ReleaseResponseB;Z9github.com/durward-pdp/durward/proto/durward/v1;durwardv1b\x06proto3"
 
 var (
 	file_durward_v1_decision_proto_rawDescOnce sync.Once
@@ -1824,7 +1933,7 @@ func file_durward_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_durward_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_durward_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_durward_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_durward_v1_decision_proto_goTypes = []any{
 	(Outcome)(0),                // 0: durward.v1.Outcome
 	(Explain)(0),                // 1: durward.v1.Explain
@@ -1838,17 +1947,19 @@ var file_durward_v1_decision_proto_goTypes = []any{
 	(*Operation)(nil),           // 9: durward.v1.Operation
 	(*Resource)(nil),            // 10: durward.v1.Resource
 	(*CheckResponse)(nil),       // 11: durward.v1.CheckResponse
-	(*Obligations)(nil),         // 12: durward.v1.Obligations
-	(*Explanation)(nil),         // 13: durward.v1.Explanation
-	(*PolicyExplanation)(nil),   // 14: durward.v1.PolicyExplanation
-	(*RuleReference)(nil),       // 15: durward.v1.RuleReference
-	(*RolePath)(nil),            // 16: durward.v1.RolePath
-	(*NearMiss)(nil),            // 17: durward.v1.NearMiss
-	(*Condition)(nil),           // 18: durward.v1.Condition
-	(*LimitState)(nil),          // 19: durward.v1.LimitState
-	nil,                         // 20: durward.v1.Resource.PropertiesEntry
-	nil,                         // 21: durward.v1.Obligations.MetadataEntry
-	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
+	(*ReleaseRequest)(nil),      // 12: durward.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),     // 13: durward.v1.ReleaseResponse
+	(*Obligations)(nil),         // 14: durward.v1.Obligations
+	(*Explanation)(nil),         // 15: durward.v1.Explanation
+	(*PolicyExplanation)(nil),   // 16: durward.v1.PolicyExplanation
+	(*RuleReference)(nil),       // 17: durward.v1.RuleReference
+	(*RolePath)(nil),            // 18: durward.v1.RolePath
+	(*NearMiss)(nil),            // 19: durward.v1.NearMiss
+	(*Condition)(nil),           // 20: durward.v1.Condition
+	(*LimitState)(nil),          // 21: durward.v1.LimitState
+	nil,                         // 22: durward.v1.Resource.PropertiesEntry
+	nil,                         // 23: durward.v1.Obligations.MetadataEntry
+	(*durationpb.Duration)(nil), // 24: google.protobuf.Duration
 }
 var file_durward_v1_decision_proto_depIdxs = []int32{
 	6,  // 0: durward.v1.CheckRequest.http:type_name -> durward.v1.HTTPRequest
@@ -1859,33 +1970,35 @@ var file_durward_v1_decision_proto_depIdxs = []int32{
 	7,  // 5: durward.v1.HTTPRequest.headers:type_name -> durward.v1.HeaderLine
 	8,  // 6: durward.v1.HTTPRequest.body:type_name -> durward.v1.Body
 	10, // 7: durward.v1.Operation.resource:type_name -> durward.v1.Resource
-	20, // 8: durward.v1.Resource.properties:type_name -> durward.v1.Resource.PropertiesEntry
+	22, // 8: durward.v1.Resource.properties:type_name -> durward.v1.Resource.PropertiesEntry
 	2,  // 9: durward.v1.CheckResponse.effect:type_name -> durward.v1.Effect
-	22, // 10: durward.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	12, // 11: durward.v1.CheckResponse.obligations:type_name -> durward.v1.Obligations
-	13, // 12: durward.v1.CheckResponse.explanation:type_name -> durward.v1.Explanation
+	24, // 10: durward.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	14, // 11: durward.v1.CheckResponse.obligations:type_name -> durward.v1.Obligations
+	15, // 12: durward.v1.CheckResponse.explanation:type_name -> durward.v1.Explanation
 	7,  // 13: durward.v1.Obligations.set_upstream:type_name -> durward.v1.HeaderLine
 	7,  // 14: durward.v1.Obligations.set_response:type_name -> durward.v1.HeaderLine
-	21, // 15: durward.v1.Obligations.metadata:type_name -> durward.v1.Obligations.MetadataEntry
-	19, // 16: durward.v1.Explanation.limits:type_name -> durward.v1.LimitState
-	14, // 17: durward.v1.Explanation.policies:type_name -> durward.v1.PolicyExplanation
+	23, // 15: durward.v1.Obligations.metadata:type_name -> durward.v1.Obligations.MetadataEntry
+	21, // 16: durward.v1.Explanation.limits:type_name -> durward.v1.LimitState
+	16, // 17: durward.v1.Explanation.policies:type_name -> durward.v1.PolicyExplanation
 	2,  // 18: durward.v1.PolicyExplanation.effect:type_name -> durward.v1.Effect
-	15, // 19: durward.v1.PolicyExplanation.decider:type_name -> durward.v1.RuleReference
-	16, // 20: durward.v1.PolicyExplanation.roles:type_name -> durward.v1.RolePath
-	15, // 21: durward.v1.PolicyExplanation.matching:type_name -> durward.v1.RuleReference
-	17, // 22: durward.v1.PolicyExplanation.misses:type_name -> durward.v1.NearMiss
+	17, // 19: durward.v1.PolicyExplanation.decider:type_name -> durward.v1.RuleReference
+	18, // 20: durward.v1.PolicyExplanation.roles:type_name -> durward.v1.RolePath
+	17, // 21: durward.v1.PolicyExplanation.matching:type_name -> durward.v1.RuleReference
+	19, // 22: durward.v1.PolicyExplanation.misses:type_name -> durward.v1.NearMiss
 	2,  // 23: durward.v1.RuleReference.effect:type_name -> durward.v1.Effect
-	15, // 24: durward.v1.NearMiss.rule:type_name -> durward.v1.RuleReference
-	18, // 25: durward.v1.NearMiss.conditions:type_name -> durward.v1.Condition
-	22, // 26: durward.v1.LimitState.window:type_name -> google.protobuf.Duration
-	22, // 27: durward.v1.LimitState.reset:type_name -> google.protobuf.Duration
-	22, // 28: durward.v1.LimitState.retry_after:type_name -> google.protobuf.Duration
+	17, // 24: durward.v1.NearMiss.rule:type_name -> durward.v1.RuleReference
+	20, // 25: durward.v1.NearMiss.conditions:type_name -> durward.v1.Condition
+	24, // 26: durward.v1.LimitState.window:type_name -> google.protobuf.Duration
+	24, // 27: durward.v1.LimitState.reset:type_name -> google.protobuf.Duration
+	24, // 28: durward.v1.LimitState.retry_after:type_name -> google.protobuf.Duration
 	3,  // 29: durward.v1.DecisionService.Check:input_type -> durward.v1.CheckRequest
 	4,  // 30: durward.v1.DecisionService.Report:input_type -> durward.v1.ReportRequest
-	11, // 31: durward.v1.DecisionService.Check:output_type -> durward.v1.CheckResponse
-	5,  // 32: durward.v1.DecisionService.Report:output_type -> durward.v1.ReportResponse
-	31, // [31:33] is the sub-list for method output_type
-	29, // [29:31] is the sub-list for method input_type
+	12, // 31: durward.v1.DecisionService.Release:input_type -> durward.v1.ReleaseRequest
+	11, // 32: durward.v1.DecisionService.Check:output_type -> durward.v1.CheckResponse
+	5,  // 33: durward.v1.DecisionService.Report:output_type -> durward.v1.ReportResponse
+	13, // 34: durward.v1.DecisionService.Release:output_type -> durward.v1.ReleaseResponse
+	32, // [32:35] is the sub-list for method output_type
+	29, // [29:32] is the sub-list for method input_type
 	29, // [29:29] is the sub-list for extension type_name
 	29, // [29:29] is the sub-list for extension extendee
 	0,  // [0:29] is the sub-list for field type_name
@@ -1906,7 +2019,7 @@ func file_durward_v1_decision_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_durward_v1_decision_proto_rawDesc), len(file_durward_v1_decision_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

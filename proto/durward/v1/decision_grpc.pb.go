@@ -21,8 +21,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DecisionService_Check_FullMethodName  = "/durward.v1.DecisionService/Check"
-	DecisionService_Report_FullMethodName = "/durward.v1.DecisionService/Report"
+	DecisionService_Check_FullMethodName   = "/durward.v1.DecisionService/Check"
+	DecisionService_Report_FullMethodName  = "/durward.v1.DecisionService/Report"
+	DecisionService_Release_FullMethodName = "/durward.v1.DecisionService/Release"
 )
 
 // DecisionServiceClient is the client API for DecisionService service.
@@ -39,6 +40,10 @@ type DecisionServiceClient interface {
 	// factor or one-time code. The limits of its route that count denials alone are charged as by a denial, a moment later.
 	// Every answer is an OK RPC. A report is not idempotent: sent again, it may be charged again.
 	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
+	// Release gives the permits of an allow back, when what was allowed has ended. It may be sent again: what is not held
+	// any more is no error. INVALID_ARGUMENT says that these are not the permits of one answer, UNAVAILABLE that they could
+	// not be given back and will expire.
+	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 }
 
 type decisionServiceClient struct {
@@ -69,6 +74,16 @@ func (c *decisionServiceClient) Report(ctx context.Context, in *ReportRequest, o
 	return out, nil
 }
 
+func (c *decisionServiceClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DecisionServiceServer is the server API for DecisionService service.
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
@@ -83,6 +98,10 @@ type DecisionServiceServer interface {
 	// factor or one-time code. The limits of its route that count denials alone are charged as by a denial, a moment later.
 	// Every answer is an OK RPC. A report is not idempotent: sent again, it may be charged again.
 	Report(context.Context, *ReportRequest) (*ReportResponse, error)
+	// Release gives the permits of an allow back, when what was allowed has ended. It may be sent again: what is not held
+	// any more is no error. INVALID_ARGUMENT says that these are not the permits of one answer, UNAVAILABLE that they could
+	// not be given back and will expire.
+	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	mustEmbedUnimplementedDecisionServiceServer()
 }
 
@@ -98,6 +117,9 @@ func (UnimplementedDecisionServiceServer) Check(context.Context, *CheckRequest) 
 }
 func (UnimplementedDecisionServiceServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
+}
+func (UnimplementedDecisionServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
 }
 func (UnimplementedDecisionServiceServer) mustEmbedUnimplementedDecisionServiceServer() {}
 func (UnimplementedDecisionServiceServer) testEmbeddedByValue()                         {}
@@ -156,6 +178,24 @@ func _DecisionService_Report_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Release(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Release_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Release(ctx, req.(*ReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DecisionService_ServiceDesc is the grpc.ServiceDesc for DecisionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -170,6 +210,10 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Report",
 			Handler:    _DecisionService_Report_Handler,
+		},
+		{
+			MethodName: "Release",
+			Handler:    _DecisionService_Release_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -20,7 +20,7 @@ const (
 	MaxCost = gcra.MaxCount
 )
 
-// ErrCharges is wrapped by the errors of Check.
+// ErrCharges is wrapped by the errors of Check and of ParsePermit.
 var ErrCharges = errors.New("invalid charges")
 
 // Charge is one limit that applies to a decision, its counter and how many units the decision costs there. Cost 0
@@ -30,7 +30,7 @@ type Charge struct {
 	Key   Key
 	Cost  int64 // 0 or 1 of a limit on distinct values or on concurrency
 
-	// Member stands for the value that a limit on distinct values sees; see MemberOf.
+	// Member stands for the value that a limit on distinct values sees; see Value.Member.
 	Member uint64
 
 	// Lease asks Take for units in advance, which are charged where the cost is charged for an allowed decision.

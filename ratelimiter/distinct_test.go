@@ -17,14 +17,14 @@ func seen(t testing.TB, value int, change func(*ratelimiter.Definition)) ratelim
 		change(&d)
 	}
 	c := charge(t, d, "k")
-	c.Member = ratelimiter.MemberOf(ratelimiter.Value{Text: strconv.Itoa(value)})
+	c.Member = ratelimiter.Value{Text: strconv.Itoa(value)}.Member()
 	return c
 }
 
 func TestMembersDiffer(t *testing.T) {
 	all := map[uint64]bool{}
 	for _, v := range []ratelimiter.Value{{}, {Missing: true}, {Text: "-"}, {Text: "0:"}, {Text: "a"}, {Text: "A"}, {Text: "a "}} {
-		all[ratelimiter.MemberOf(v)] = true
+		all[v.Member()] = true
 	}
 	if len(all) != 7 {
 		t.Errorf("%d of 7 values are told apart", len(all))

@@ -48,9 +48,9 @@ func (s KeySpace) For(a Algorithm) KeySpace {
 	return KeySpace{prefix: s.prefix + "+" + a.String()}
 }
 
-// MemberOf returns what stands for a value in a counter of distinct values. It tells nobody what the value was who does
+// Member returns what stands for the value in a counter of distinct values. It tells nobody what the value was who does
 // not know it, and a missing value is one too.
-func MemberOf(v Value) uint64 { return distinct.Member(appendValue(nil, v)) }
+func (v Value) Member() uint64 { return distinct.Member(appendValue(nil, v)) }
 
 // Key returns the counter of the given values, which are told apart by their order and number.
 func (s KeySpace) Key(values ...Value) Key {

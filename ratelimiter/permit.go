@@ -3,15 +3,11 @@ package ratelimiter
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/durward-pdp/durward/ratelimiter/concurrency"
 )
-
-// ErrPermit is wrapped by every error of ParsePermit.
-var ErrPermit = errors.New("malformed permit")
 
 // maxKey is the longest key; see Key.
 const maxKey = 350
@@ -33,19 +29,19 @@ func (p Permit) String() string {
 func ParsePermit(text string) (Permit, error) {
 	var p Permit
 	if len(text) > base64.RawURLEncoding.EncodedLen(maxKey+len(p.ID)) {
-		return Permit{}, fmt.Errorf("%w: too long", ErrPermit)
+		return Permit{}, fmt.Errorf("%w: a permit that is too long", ErrCharges)
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(raw) <= len(p.ID) {
-		return Permit{}, fmt.Errorf("%w: not what was given out", ErrPermit)
+		return Permit{}, fmt.Errorf("%w: no permit that was given out", ErrCharges)
 	}
 	copy(p.ID[:], raw)
 	p.Key = Key(raw[len(p.ID):])
 	if p.ID == (concurrency.ID{}) { // stands for permits that nobody knows
-		return Permit{}, fmt.Errorf("%w: without an id", ErrPermit)
+		return Permit{}, fmt.Errorf("%w: a permit without an id", ErrCharges)
 	}
 	if !strings.HasPrefix(string(p.Key), "rl:{") || !strings.Contains(string(p.Key), "+"+Concurrency.String()) {
-		return Permit{}, fmt.Errorf("%w: of no limit on concurrency", ErrPermit)
+		return Permit{}, fmt.Errorf("%w: a permit of no limit on concurrency", ErrCharges)
 	}
 	return p, nil
 }

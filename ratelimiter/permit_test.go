@@ -186,7 +186,7 @@ func TestPermitText(t *testing.T) {
 		"long":            strings.Repeat("A", 501),
 		"a stray bit":     ratelimiter.Permit{Key: p.Key + "x", ID: p.ID}.String()[:len(p.String())] + "/",
 	} {
-		if got, err := ratelimiter.ParsePermit(text); !errors.Is(err, ratelimiter.ErrPermit) || got != (ratelimiter.Permit{}) {
+		if got, err := ratelimiter.ParsePermit(text); !errors.Is(err, ratelimiter.ErrCharges) || got != (ratelimiter.Permit{}) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}

@@ -25,8 +25,8 @@ const (
 	MaxCount int64 = 1_000_000_000
 	// MaxExact is how many values a set holds before it becomes a sketch.
 	MaxExact = 1000
-	// MaxWindow bounds windows.
-	MaxWindow = 366 * 24 * time.Hour
+	// maxWindow bounds windows.
+	maxWindow = 366 * 24 * time.Hour
 
 	maxNow = int64(1) << 52
 )
@@ -46,13 +46,13 @@ type Rate struct {
 	window int64 // microseconds
 }
 
-// New compiles count values per window. Counts lie between 1 and MaxCount, windows are whole microseconds up to MaxWindow.
+// New compiles count values per window. Counts lie between 1 and MaxCount, windows are whole microseconds up to maxWindow.
 func New(count int64, window time.Duration) (Rate, error) {
 	switch {
 	case count < 1 || count > MaxCount:
 		return Rate{}, fmt.Errorf("%w: count %d is not between 1 and %d", ErrRate, count, MaxCount)
-	case window < time.Microsecond || window > MaxWindow:
-		return Rate{}, fmt.Errorf("%w: window %v is not between 1µs and %v", ErrRate, window, MaxWindow)
+	case window < time.Microsecond || window > maxWindow:
+		return Rate{}, fmt.Errorf("%w: window %v is not between 1µs and %v", ErrRate, window, maxWindow)
 	case window%time.Microsecond != 0:
 		return Rate{}, fmt.Errorf("%w: window %v is not a whole number of microseconds", ErrRate, window)
 	}

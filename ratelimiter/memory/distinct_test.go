@@ -13,7 +13,7 @@ import (
 // see takes one unit for a value.
 func see(t testing.TB, s *memory.Store, l *ratelimiter.Limit, key string, value int) ratelimiter.Decision {
 	t.Helper()
-	m := ratelimiter.MemberOf(ratelimiter.Value{Text: fmt.Sprint(value)})
+	m := ratelimiter.Value{Text: fmt.Sprint(value)}.Member()
 	d, err := s.Take(t.Context(), []ratelimiter.Charge{{Limit: l, Key: ratelimiter.Key(key), Cost: 1, Member: m}})
 	if err != nil {
 		t.Fatal(err)

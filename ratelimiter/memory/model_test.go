@@ -76,6 +76,7 @@ func (m *model) left(c *ratelimiter.Charge, now int64) int64 {
 			}
 		}
 		return d.Count - int64(len(seen))
+	case ratelimiter.Concurrency: // has a model of its own, in its package
 	case ratelimiter.Quota:
 		from, to := d.Calendar.Bounds(now)
 		return d.Count - sum(from, to)

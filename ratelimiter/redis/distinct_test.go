@@ -46,7 +46,7 @@ return out
 
 func eight(n uint64) string { return string(binary.BigEndian.AppendUint64(nil, n)) }
 
-func member(i int) uint64 { return ratelimiter.MemberOf(ratelimiter.Value{Text: strconv.Itoa(i)}) }
+func member(i int) uint64 { return ratelimiter.Value{Text: strconv.Itoa(i)}.Member() }
 
 type distinctRedis struct {
 	t      testing.TB

@@ -404,7 +404,7 @@ func (a *array) add(numbers ...int64) {
 
 // addText adds up to 31 bytes: Lua's numbers do not hold 64 bits.
 func (a *array) addText(text []byte) {
-	a.buf = append(append(a.buf, 0xa0|byte(len(text))), text...)
+	a.buf = append(append(a.buf, 0xa0|byte(len(text))), text...) //nolint:gosec // fixed lengths, of 8 or 16
 	a.n++
 }
 

@@ -198,7 +198,7 @@ func sequenceCharges(t *testing.T, rng *rand.Rand, all []ratelimiter.Definition,
 		if d.Algorithm <= ratelimiter.Quota && d.Algorithm != ratelimiter.SlidingLog && rng.IntN(3) == 0 {
 			c.Lease = ratelimiter.Lease{Units: 1 + rng.Int64N(30), Share: 4 + rng.Int64N(4)}
 		}
-		c.Member = ratelimiter.MemberOf(ratelimiter.Value{Text: strconv.Itoa(rng.IntN(30))}) // which others ignore
+		c.Member = ratelimiter.Value{Text: strconv.Itoa(rng.IntN(30))}.Member() // which others ignore
 		c.Permit = concurrency.ID{byte(rng.IntN(40)), 1}
 		c.Release = d.Algorithm == ratelimiter.Concurrency && rng.IntN(3) == 0
 		keys[string(c.Key)] = true

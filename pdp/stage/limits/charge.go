@@ -120,7 +120,7 @@ func (b *binding) charge(f *attribute.Facts) (c ratelimiter.Charge, applies bool
 		if !applies || wrong.is() {
 			return c, applies, wrong
 		}
-		c.Member = ratelimiter.MemberOf(v)
+		c.Member = v.Member()
 	}
 	cost, wrong := b.units(f, limit)
 	if wrong.is() {

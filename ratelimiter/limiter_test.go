@@ -75,7 +75,7 @@ func (s *switchable) Clear(ctx context.Context, key ratelimiter.Key) (bool, erro
 	if err := s.ask(); err != nil {
 		return false, err
 	}
-	return s.Store.(ratelimiter.Clearer).Clear(ctx, key)
+	return s.Store.(*memory.Store).Clear(ctx, key)
 }
 
 func (b *bench) store() *memory.Store {

@@ -81,7 +81,7 @@ func (s *Store) Peek(_ context.Context, charges []ratelimiter.Charge) (ratelimit
 	return s.run(charges, peek)
 }
 
-// Clear implements ratelimiter.Clearer.
+// Clear forgets a counter, and reports whether there was one.
 func (s *Store) Clear(_ context.Context, key ratelimiter.Key) (bool, error) {
 	sh := &s.shards[s.shardOf(key)]
 	sh.mu.Lock()

@@ -9,7 +9,7 @@ import (
 	"github.com/durward-pdp/durward/ratelimiter"
 )
 
-// Clear implements ratelimiter.Clearer. It makes a call of its own, whatever the breaker thinks, within a second: operators
+// Clear forgets a counter, and reports whether there was one. It may be repeated. It makes a call of its own, whatever the breaker thinks, within a second: operators
 // ask for it, not requests. After an error the counter may be there or not.
 func (s *Store) Clear(ctx context.Context, key ratelimiter.Key) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)

@@ -26,7 +26,9 @@ func TestClearForgetsOneCounter(t *testing.T) {
 					t.Errorf("%s: %s allowed: %t", name, c[0].Key, d.Allowed)
 				}
 			}
-			clearer, ok := s.(ratelimiter.Clearer)
+			clearer, ok := s.(interface {
+				Clear(ctx context.Context, key ratelimiter.Key) (bool, error)
+			})
 			if !ok {
 				t.Fatal("the store forgets nothing")
 			}

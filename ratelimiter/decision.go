@@ -40,8 +40,8 @@ type Charge struct {
 	Permit  concurrency.ID
 	Release bool
 
-	// Seed is the instant, in microseconds, as of which a counter that a local store does not hold has room for a cost of one.
-	// Zero is a counter that nothing was charged to; a shared store ignores it.
+	// Seed is the instant, in microseconds, as of which a counter of a local store has room for a cost of one at most, whatever
+	// it held before. Zero takes counters as they are; a shared store ignores it.
 	Seed int64
 }
 

@@ -67,8 +67,9 @@ func (l *Limiter) failingSince() int64 {
 }
 
 // share is a charge on this replica's part of a limit. What the shared counter held is not known, so a full local
-// bucket would be a free burst for everybody each time that the store fails: a counter not seen before has room for a
-// cost of one as of the moment at which the failure began, and fills from there, a window as of its end.
+// bucket would be a free burst for everybody each time that the store fails: a counter, be it new or left from a failure
+// before, has room for a cost of one at most as of the moment at which this one began, and fills from there, a window as of
+// its end.
 func (l *Limiter) share(c *Charge, since int64) Charge {
 	return Charge{
 		Limit: c.Limit.share(l.Replicas()), Key: c.Key, Cost: c.Cost, Member: c.Member, Permit: c.Permit, Release: c.Release, Seed: since,

@@ -164,9 +164,14 @@ func (r Rate) Full(tat Instant, now int64) time.Duration {
 	return r.ceil(r.sub(r.Bound(tat, now), Instant{Micros: now}))
 }
 
-// Seeded returns a TAT that has room for so many units, at most the burst, as of since, and fills from there.
-func (r Rate) Seeded(since, units int64) Instant {
-	return Instant{Micros: since + r.span.Micros - r.Step(units).Micros - 1}
+// Seed returns a TAT that has room for at most so many units, up to the burst, as of since, and fills from there: the one that
+// is kept, if it is later.
+func (r Rate) Seed(tat Instant, since, units int64) Instant {
+	seeded := Instant{Micros: since + r.span.Micros - r.Step(units).Micros - 1}
+	if tat.before(seeded) {
+		return seeded
+	}
+	return tat
 }
 
 // Shift returns the instant moved by d, which is rounded down to a microsecond.

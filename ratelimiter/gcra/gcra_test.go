@@ -118,6 +118,30 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+// TestSeed: at most one unit as of an instant, and no more than is left.
+func TestSeed(t *testing.T) {
+	r := mustRate(t, 10, time.Second, 5)
+	full := gcra.Instant{}
+	empty := r.Charge(full, epoch, 5)
+	for _, row := range []struct {
+		tat        gcra.Instant
+		now, since int64
+		want       int64
+	}{
+		{full, epoch, epoch, 1},
+		{full, epoch + 200_001, epoch, 3},
+		{full, epoch + 10_000_000, epoch, 5},
+		{empty, epoch, epoch, 0},
+		{empty, epoch + 200_000, epoch + 200_000, 1},
+		{empty, epoch + 300_000, epoch, 3},
+		{empty, epoch + 10_000_000, epoch + 10_000_000, 1},
+	} {
+		if got := r.Remaining(r.Seed(row.tat, row.since, 1), row.now); got != row.want {
+			t.Errorf("%+v: %d left", row, got)
+		}
+	}
+}
+
 func TestExactlyNPassAtOnce(t *testing.T) {
 	for _, n := range []int64{1, 3, 7, 99, 100, 997} {
 		for _, w := range []time.Duration{time.Microsecond, time.Second, 15 * time.Minute, 24 * time.Hour, 366 * 24 * time.Hour} {

@@ -27,10 +27,9 @@ func (v value) counter() window.Counter {
 // lookBucket finds a bucket of GCRA and what a charge would make of it.
 func (s *Store) lookBucket(c *ratelimiter.Charge, w *pending, now int64, op operation) {
 	rate := c.Limit.Rate()
-	v, found := s.shards[w.shard].get(c.Key)
-	tat := v.instant()
-	if !found && c.Seed != 0 {
-		tat = rate.Seeded(c.Seed, c.Limit.Weight())
+	tat := s.shards[w.shard].get(c.Key).instant()
+	if c.Seed != 0 {
+		tat = rate.Seed(tat, c.Seed, c.Limit.Weight())
 	}
 	tat = rate.Bound(tat, now)
 	next, room := rate.Take(tat, now, c.Units())
@@ -43,10 +42,9 @@ func (s *Store) lookBucket(c *ratelimiter.Charge, w *pending, now int64, op oper
 // lookWindow is lookBucket for counters of windows.
 func (s *Store) lookWindow(c *ratelimiter.Charge, w *pending, now int64, op operation) {
 	rate := c.Limit.Window()
-	v, found := s.shards[w.shard].get(c.Key)
-	counter := v.counter()
-	if !found && c.Seed != 0 {
-		counter = rate.Seeded(c.Seed, c.Limit.Weight())
+	counter := s.shards[w.shard].get(c.Key).counter()
+	if c.Seed != 0 {
+		counter = rate.Seed(counter, c.Seed, c.Limit.Weight())
 	}
 	counter = rate.Bound(counter, now)
 	next, room := rate.Take(counter, now, c.Units())
@@ -73,9 +71,9 @@ func (w *pending) lease(c *ratelimiter.Charge, now int64) (ahead int64) {
 
 // log returns the log of a charge. A new one belongs to nobody until it is put.
 func (s *Store) log(c *ratelimiter.Charge, shard int) *slidinglog.Log {
-	log, found := s.shards[shard].kept(c.Key).(*slidinglog.Log)
-	if !found && c.Seed != 0 {
-		log = c.Limit.Log().Seeded(c.Seed, c.Limit.Weight())
+	log, _ := s.shards[shard].kept(c.Key).(*slidinglog.Log)
+	if c.Seed != 0 {
+		log = c.Limit.Log().Seed(log, c.Seed, c.Limit.Weight())
 	}
 	return log
 }

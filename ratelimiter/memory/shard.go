@@ -55,12 +55,13 @@ func (s *shard) init(bound int) {
 
 func (s *shard) at(i int) *slot { return &s.chunks[i/chunkSize][i%chunkSize] }
 
-func (s *shard) get(key ratelimiter.Key) (value, bool) {
+// get returns the counter of a key, the zero value if it has none.
+func (s *shard) get(key ratelimiter.Key) value {
 	i, ok := s.index[key]
 	if !ok {
-		return value{}, false
+		return value{}
 	}
-	return s.at(i).value, true
+	return s.at(i).value
 }
 
 // kept returns the log or the set of a key, nil if it has none.

@@ -186,12 +186,14 @@ func (r Rate) gone(at, now int64) time.Duration {
 	return time.Duration(max(at+r.window-clamp(now, 0, maxNow), 0)) * time.Microsecond
 }
 
-// Seeded returns a log that has room for so many units as of since: the others are taken for used then.
-func (r Rate) Seeded(since, units int64) *Log {
-	l := &Log{}
-	if used := r.count - units; used > 0 {
-		l.add(clamp(since, 1, maxNow), int(used), int(r.count))
+// Seed returns a log that has room for at most so many units as of since: the one that is kept, if it has no more room or was
+// charged later, or one that takes all others for used then.
+func (r Rate) Seed(l *Log, since, units int64) *Log {
+	if l.Last() > since || r.Remaining(r.View(l, since, 0)) <= units {
+		return l
 	}
+	l = &Log{}
+	l.add(clamp(since, 1, maxNow), int(r.count-units), int(r.count))
 	return l
 }
 

@@ -159,9 +159,30 @@ func TestOddLogs(t *testing.T) {
 func TestSeeded(t *testing.T) {
 	for _, n := range []int64{1, 2, 1000} {
 		r := must(t, n, time.Minute)
-		l := r.Seeded(epoch, 1)
+		l := r.Seed(&slidinglog.Log{}, epoch, 1)
 		if !r.Take(l, epoch, 1) || r.Take(l, epoch, 1) || !r.Take(l, epoch+60_000_000, n) {
 			t.Errorf("%d: not one unit, and then all", n)
+		}
+	}
+}
+
+// TestSeedKeeps: a log that was kept counts where it has less room than a seeded one, or was charged later, and else not.
+func TestSeedKeeps(t *testing.T) {
+	r := must(t, 5, time.Minute)
+	for _, row := range []struct {
+		at, units, want int64
+		because         string
+	}{
+		{epoch - 1, 2, 1, "units of the same window are no sign of a full log"},
+		{epoch - 1, 5, 0, "nothing was left"},
+		{epoch - 60_000_000, 5, 1, "they count no more"},
+		{epoch + 1, 2, 3, "it was seeded, and has filled since"},
+	} {
+		l := &slidinglog.Log{}
+		r.Charge(l, row.at, row.units)
+		before := l.Last()
+		if got := r.Remaining(r.View(r.Seed(l, epoch, 1), epoch+1, 1)); got != row.want || l.Last() != before {
+			t.Errorf("%s: %d left, want %d", row.because, got, row.want)
 		}
 	}
 }

@@ -173,11 +173,15 @@ func (r Rate) Full(c Counter, now int64) time.Duration {
 	return 0
 }
 
-// Seeded returns a counter that has room for so many units in the window of since, and counts from there.
-func (r Rate) Seeded(since, units int64) Counter {
-	c := r.Bound(Counter{}, since)
-	c.Used = max(r.count-units, 0)
-	return c
+// Seed returns a counter that has room for at most so many units in the window of since, and counts from there: the one that
+// is kept, if it has no more room, or is of a later window.
+func (r Rate) Seed(c Counter, since, units int64) Counter {
+	seeded := r.Bound(Counter{}, since)
+	if c.Until > seeded.Until || r.Remaining(c, since) <= units {
+		return c
+	}
+	seeded.Used = max(r.count-units, 0)
+	return seeded
 }
 
 func (r Rate) bounds(now int64) (start, end int64) {

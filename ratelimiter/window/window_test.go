@@ -307,9 +307,36 @@ func TestForeignCounters(t *testing.T) {
 
 func TestSeeded(t *testing.T) {
 	for _, r := range []window.Rate{must(t)(window.NewFixed(5, time.Minute)), must(t)(window.NewSliding(5, time.Minute)), must(t)(window.NewQuota(5, window.Day)), must(t)(window.NewFixed(1, time.Minute))} {
-		if got := r.Remaining(r.Seeded(epoch, 1), epoch); got != 1 {
+		if got := r.Remaining(r.Seed(window.Counter{}, epoch, 1), epoch); got != 1 {
 			t.Errorf("%+v: %d left", r, got)
 		}
+	}
+}
+
+// TestSeedKeeps: a counter that was kept counts where it has less room than a seeded one, or came later, and else not.
+func TestSeedKeeps(t *testing.T) {
+	r := must(t)(window.NewSliding(5, time.Minute))
+	minute := time.Minute.Microseconds()
+	end := epoch - epoch%minute + minute
+	for _, row := range []struct {
+		kept    window.Counter
+		at      int64
+		want    int64
+		because string
+	}{
+		{window.Counter{Until: end + minute, Used: 2}, epoch, 1, "units of the same window are no sign of a full counter"},
+		{window.Counter{Until: end + minute, Used: 5}, epoch, 0, "nothing was left"},
+		{window.Counter{Until: end, Used: 5}, end - minute, 0, "the window before weighs all"},
+		{window.Counter{Until: end, Used: 1}, end - minute, 1, "the window before weighs one"},
+		{window.Counter{Until: end - minute, Used: 5}, epoch, 1, "it means nothing any more"},
+	} {
+		if got := r.Remaining(r.Seed(row.kept, row.at, 1), row.at); got != row.want {
+			t.Errorf("%s: %d left, want %d", row.because, got, row.want)
+		}
+	}
+	later := window.Counter{Until: end + 2*minute, Used: 2}
+	if got := r.Seed(later, epoch, 1); got != later {
+		t.Errorf("a counter of a later window became %+v", got)
 	}
 }
 

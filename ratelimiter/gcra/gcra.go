@@ -94,8 +94,8 @@ func (r Rate) Step(cost int64) Instant {
 	return Instant{Micros: int64(q), Part: int64(rem)}
 }
 
-// Bound brings a stored TAT into the range that the algorithm works in: not before now, not beyond now + span. The upper
-// bound heals counters after a clock was set back or a limit was made smaller: nobody waits longer than one span.
+// Bound brings a stored TAT into the range that the algorithm works in: not before now, not beyond now + span. Together with
+// Stray it heals counters after a clock was set back or a limit was made smaller.
 func (r Rate) Bound(tat Instant, now int64) Instant {
 	now = clamp(now, 0, maxNow)
 	if tat.Part >= r.count || tat.Part < 0 { // written under another count
@@ -108,6 +108,16 @@ func (r Rate) Bound(tat Instant, now int64) Instant {
 		return last
 	}
 	return tat
+}
+
+// Stray reports whether a stored TAT lies more than two spans ahead, as after a clock was set back or a limit got a much shorter
+// span. A store that finds one keeps what Bound makes of it, charged or not: else it would lie as far beyond now + span at the
+// next look, and nothing would pass until its time came. So nobody waits longer than two spans.
+func (r Rate) Stray(tat Instant, now int64) bool {
+	if tat.Part >= r.count || tat.Part < 0 {
+		tat.Micros++ // as Bound reads it
+	}
+	return tat.Micros > clamp(now, 0, maxNow)+2*r.span.Micros
 }
 
 // Take charges cost at now if it has room and reports whether it had; without room the TAT returned is the one found

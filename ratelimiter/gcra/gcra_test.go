@@ -94,7 +94,7 @@ func TestVectors(t *testing.T) {
 			{1 << 50, 5, false, 4, -1, 0},
 			{1 << 50, 4, true, 0, 48 * time.Second, 48 * time.Second},
 		}},
-		{"a clock set back does not lock out for longer than the span", 1, time.Minute, 1, []step{
+		{"after a clock was set back a bucket is empty, not in debt", 1, time.Minute, 1, []step{
 			{3_600_000_000, 1, true, 0, time.Minute, time.Minute},
 			{0, 1, false, 0, time.Minute, time.Minute},
 		}},
@@ -115,6 +115,25 @@ func TestVectors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestStray(t *testing.T) {
+	r := mustRate(t, 3, time.Second, 2) // a span of 666,666 and two thirds
+	for _, row := range []struct {
+		tat  gcra.Instant
+		want bool
+	}{
+		{gcra.Instant{}, false},
+		{gcra.Instant{Micros: epoch + 1_333_332, Part: 2}, false},
+		{gcra.Instant{Micros: epoch + 1_333_333}, true},
+		{gcra.Instant{Micros: epoch + 1_333_331, Part: 3}, false}, // of another count: one more
+		{gcra.Instant{Micros: epoch + 1_333_332, Part: 3}, true},
+		{gcra.Instant{Micros: 1 << 53}, true},
+	} {
+		if got := r.Stray(row.tat, epoch); got != row.want {
+			t.Errorf("%+v: %v", row.tat, got)
+		}
 	}
 }
 

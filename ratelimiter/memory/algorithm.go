@@ -31,6 +31,7 @@ func (s *Store) lookBucket(c *ratelimiter.Charge, w *pending, now int64, op oper
 	if c.Seed != 0 {
 		tat = rate.Seed(tat, c.Seed, c.Limit.Weight())
 	}
+	w.stray = rate.Stray(tat, now)
 	tat = rate.Bound(tat, now)
 	next, room := rate.Take(tat, now, c.Units())
 	if op == settle && !room {

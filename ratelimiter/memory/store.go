@@ -120,6 +120,7 @@ type pending struct {
 	shard int
 	room  bool
 	ahead int64 // units of a lease within next
+	stray bool  // what is stored must give way to found
 }
 
 func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Decision, error) {
@@ -156,6 +157,8 @@ func (s *Store) run(charges []ratelimiter.Charge, op operation) (ratelimiter.Dec
 			}
 			s.shards[work[i].shard].put(charges[i].Key, work[i].next, now)
 			work[i].found = work[i].next
+		case op != peek && work[i].stray:
+			s.shards[work[i].shard].put(charges[i].Key, work[i].found, now)
 		}
 	}
 	s.unlock(locks)

@@ -13,7 +13,7 @@
 -- the same reason a rule stays where it is, and is called by the place before its first number.
 -- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, the numbers of the counter, and with a
 -- lease the units charged in advance.
-local TAKE, SETTLE, REFUND, REFUSED = 1, 2, 4, 5
+local TAKE, SETTLE, PEEK, REFUND, REFUSED = 1, 2, 3, 4, 5
 local ALGORITHM, COST, ENFORCED, WHEN_ALLOWED, WHEN_REFUSED = 1, 2, 3, 4, 5
 local LEASE, SHARE, STEP, STEP_PART = 11, 12, 13, 14
 local RULE = 14 -- numbers
@@ -35,8 +35,9 @@ end
 -- counter. Another algorithm needs its table here, its code in `algorithms`, and in Go the arguments of its rules and the reading of
 -- its reply.
 --   read(text)        the state as it was stored; foreign text is no error
---   look(r, x, y)     what is found, as two values; whether there is room for the cost; and what a charge would leave, or take.
---                     Without room that is an empty bucket. rules[r + 6] is the first argument
+--   look(r, x, y)     what is found, as two values; whether there is room for the cost; and what a charge would leave, or take:
+--                     without room an empty bucket; and whether that is stored although nothing is charged, unless by a peek.
+--                     rules[r + 6] is the first argument
 --   charge(x, y)      the state after a charge, from the last two values of look; nothing where it stays the same
 --   refund(r, x, y, a, b)  the state without a charge that had left a and b; nil where that is no counter
 --   reply(o, x, y)    puts the numbers of the counter behind out[o], from what look found or would leave, and returns their end
@@ -62,13 +63,14 @@ function gcra.read(text)
 end
 
 function gcra.look(r, x, y)
-  local count, last, lastPart = rules[r + 6], now + rules[r + 9], rules[r + 10]
+  local count, last, lastPart, stray = rules[r + 6], now + rules[r + 9], rules[r + 10], false
   if x and y >= count then -- written under another count
     x, y = x + 1, 0
   end
   if not x or x < now then
     x, y = now, 0
   elseif x > last or (x == last and y > lastPart) then
+    stray = x > last + rules[r + 9] -- as Rate.Stray of package gcra says
     x, y = last, lastPart
   end
   local nextX, nextY = x + rules[r + 7], y + rules[r + 8]
@@ -76,9 +78,9 @@ function gcra.look(r, x, y)
     nextX, nextY = nextX + 1, nextY - count
   end
   if nextX < last or (nextX == last and nextY <= lastPart) then
-    return x, y, true, nextX, nextY
+    return x, y, true, nextX, nextY, stray
   end
-  return x, y, false, last, lastPart
+  return x, y, false, last, lastPart, stray
 end
 
 function gcra.text(x, y)
@@ -242,14 +244,14 @@ end
 
 -- decided decides about n charges, from asked[at] on.
 local asked = cmsgpack.unpack(ARGV[3])
-local room, places, nextX, nextY = {}, {}, {}, {} -- of the charges of one decision
+local room, places, nextX, nextY, stray = {}, {}, {}, {}, {} -- of the charges of one decision
 local function decided(op, n, at)
   local allowed = op ~= REFUSED
   for i = 1, n do
     local k, r = asked[at + 2 * i - 2], (asked[at + 2 * i - 1] - 1) * RULE
     local algorithm = algorithms[rules[r + ALGORITHM]]
     local x, y
-    x, y, room[i], nextX[i], nextY[i] = algorithm.look(r, state(k, algorithm))
+    x, y, room[i], nextX[i], nextY[i], stray[i] = algorithm.look(r, state(k, algorithm))
     places[i], out[o + 1] = o + 1, 0
     o = algorithm.reply(o + 1, x, y)
     if rules[r + LEASE] > 0 then
@@ -277,6 +279,8 @@ local function decided(op, n, at)
         out[last + 1] = ahead
       end
       answer = answer + 2
+    elseif op ~= PEEK and stray[i] then
+      xs[k], ys[k], writer[k] = nextX[i], nextY[i], gcra
     end
     out[places[i]] = answer
   end

@@ -319,10 +319,47 @@ func TestStoresAgree(t *testing.T) {
 			}
 		}
 		now = now.Add(time.Duration(rng.Int64N([]int64{2, 1000, 1_000_000, 10_000_000_000}[rng.IntN(4)])) * time.Microsecond)
+		if step > 3000 && rng.IntN(50) == 0 { // the clock is set back; memory drops what has expired only when new keys come
+			now = now.Add(-time.Duration(rng.Int64N(10_000_000_000)) * time.Microsecond)
+		}
 	}
 	t.Logf("%d allowed, %d refused, %d charges, %d leases, %d values and %d permits without room", allowed, refused, charged, leases, unseen, held)
 	if allowed < 500 || refused < 500 || charged < 500 || leases < 300 || unseen < 100 || held < 100 {
 		t.Fatal("the sequence tries too little")
+	}
+}
+
+// TestClockSetBack: whatever a counter says after a clock was a day ahead, or a limit was made much smaller, it is well again when two
+// windows (of a bucket: the time in which it fills) have passed.
+func TestClockSetBack(t *testing.T) {
+	now := time.UnixMicro(1_790_000_000_000_000)
+	clock := func() time.Time { return now }
+	stores := map[string]ratelimiter.Store{
+		"memory": newMemory(t, clock), "redis": newRedis(t, redistest.Start(t).URL(), func(o *redis.Options) { o.ScriptTime = clock }),
+	}
+	for a := range ratelimiter.Quota {
+		small := limit(t, ratelimiter.Definition{Name: a.String(), Count: 10, Window: time.Minute, Algorithm: a})
+		large := limit(t, ratelimiter.Definition{Name: a.String(), Count: 1000, Window: 24 * time.Hour, Algorithm: a})
+		for name, s := range stores {
+			for why, before := range map[string]struct {
+				limit *ratelimiter.Limit
+				by    time.Duration
+			}{"set back": {small, 24 * time.Hour}, "made smaller": {large, 0}} {
+				start := now
+				key := name + a.String() + why
+				now = now.Add(before.by)
+				must(t)(s.Settle(context.Background(), []ratelimiter.Charge{charge(before.limit, key, 1000)}))
+				now = start
+				c, waited := charge(small, key, 1), time.Duration(0)
+				for !must(t)(s.Take(context.Background(), []ratelimiter.Charge{c})).Allowed && waited < time.Hour {
+					waited += time.Second
+					now = start.Add(waited)
+				}
+				if waited > 2*time.Minute {
+					t.Errorf("%s, %v, %s: nothing passed for %v", name, a, why, waited)
+				}
+			}
+		}
 	}
 }
 

@@ -23,9 +23,11 @@ local call, pack, unpack_values, ceil = redis.call, struct.pack, struct.unpack, 
 
 local keys = KEYS
 local rules = cmsgpack.unpack(ARGV[2])
-local now, hold = tonumber(ARGV[1]), 0
+-- hold is how many milliseconds each key outlives its counter: PSETEX may count its life from a moment before the one that TIME
+-- has told, since a server may look at its clock once for all of a script.
+local now, hold = tonumber(ARGV[1]), 100
 if now then
-  hold = 3600000 -- the time given may stand still, so keys must outlive their exact moment
+  hold = 3600000 -- the time given may stand still
 else
   local t = call('TIME')
   now = t[1] * 1000000 + t[2]
@@ -93,10 +95,9 @@ function gcra.write(key, was, x, y)
     call('SETRANGE', key, 0, pack(GCRA_VALUE, x, y, last))
     return
   end
-  -- Half of what is left, and a second, on top: seldom does a counter outgrow that, and none is kept for long in vain. A tenth
-  -- of a second is for the time between the two moments at which this script and PSETEX look at the clock.
+  -- Half of what is left, and a second, on top: seldom does a counter outgrow that, and none is kept for long in vain.
   last = x + math.floor((x - now) / 2) + 1000000
-  call('PSETEX', key, string.format('%d', ceil((last - now) / 1000) + 100 + hold), pack(GCRA_VALUE, x, y, last))
+  call('PSETEX', key, string.format('%d', ceil((last - now) / 1000) + hold), pack(GCRA_VALUE, x, y, last))
 end
 
 function gcra.charge(x, y)

@@ -23,3 +23,17 @@ func (l *Limiter) Leases() int {
 	}
 	return n
 }
+
+// GivenBack returns how many entries the limiter keeps of units that were given back.
+func (l *Limiter) GivenBack() int {
+	n := 0
+	for i := range l.leases.shards {
+		s := &l.leases.shards[i]
+		s.mu.Lock()
+		for _, e := range s.held {
+			n += len(e.back)
+		}
+		s.mu.Unlock()
+	}
+	return n
+}

@@ -27,11 +27,17 @@ func (l *Limiter) askLeased(ctx context.Context, charges []Charge, do operation)
 	var all [MaxCharges]draw
 	draws, paid := all[:len(charges)], 0
 	for i := range charges {
-		if c := &charges[i]; c.drawable() {
-			draws[i] = l.leases.draw(c, now, do == take)
-			if draws[i].units == c.Cost {
-				paid++
-			}
+		c := &charges[i]
+		switch {
+		case !c.drawable():
+			continue
+		case do == take:
+			draws[i] = l.leases.draw(c, now)
+		default:
+			draws[i] = l.leases.look(c, now)
+		}
+		if draws[i].units == c.Cost {
+			paid++
 		}
 	}
 	d := Decision{Allowed: true}
@@ -96,7 +102,9 @@ func (l *Limiter) conclude(d *Decision, charges []Charge, draws []draw, do opera
 			s.Cost, s.Remaining = c.Cost, s.Remaining+s.Ahead
 		}
 		if w.units > 0 && !s.Charged {
-			l.leases.giveBack(c, w, now)
+			if do == take {
+				l.leases.giveBack(c, w, now)
+			}
 			s.Remaining += w.units
 		}
 	}

@@ -2,6 +2,7 @@ package ratelimiter
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,9 +31,12 @@ type lease struct {
 	left  int64   // units, the last ones of what was taken
 	end   int64   // of GCRA: the TAT behind the last unit; else when the window ends
 	rest  int64   // of windows: what else would have passed when they were taken
-	back  []int64 // until when each unit is good that was drawn and given back
+	back  []given // what was drawn and given back
 	asked int64   // until when somebody asks for more
 }
+
+// given are units that a decision gave back, and the last microsecond at which they are good.
+type given struct{ units, until int64 }
 
 // draw is what a decision has got of a lease, and what the lease was then.
 type draw struct {
@@ -64,8 +68,22 @@ func (s *leases) forget(key Key) {
 	delete(sh.held, key)
 }
 
+// look returns what draw would take, and takes nothing.
+func (s *leases) look(c *Charge, now int64) draw {
+	sh := s.shard(c.Key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	e := sh.find(c)
+	if e == nil {
+		return draw{}
+	}
+	same := *e
+	same.back = slices.Clone(e.back)
+	return same.take(c.Cost, now)
+}
+
 // draw takes up to the cost of a charge. Who finds less, and nobody asking, is told to ask for a lease.
-func (s *leases) draw(c *Charge, now int64, mayAsk bool) draw {
+func (s *leases) draw(c *Charge, now int64) draw {
 	sh := s.shard(c.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -74,7 +92,7 @@ func (s *leases) draw(c *Charge, now int64, mayAsk bool) draw {
 	if e != nil {
 		d = e.take(c.Cost, now)
 	}
-	if d.units == c.Cost || !mayAsk {
+	if d.units == c.Cost {
 		return d
 	}
 	if e == nil {
@@ -102,8 +120,8 @@ func (s *leases) giveBack(c *Charge, d *draw, now int64) {
 			return
 		}
 	}
-	for range min(d.units, e.limit.def.Lease-int64(len(e.back))) {
-		e.back = append(e.back, d.until)
+	if units := min(d.units, e.limit.def.Lease-e.given()); units > 0 {
+		e.back = append(e.back, given{units: units, until: d.until})
 	}
 }
 
@@ -189,7 +207,7 @@ func (e *lease) take(cost, now int64) draw {
 		d.units, d.until = d.units+n, until
 		e.left -= n
 	}
-	d.left, d.end, d.rest = e.left+int64(len(e.back)), e.end, e.rest
+	d.left, d.end, d.rest = e.left+e.given(), e.end, e.rest
 	return d
 }
 
@@ -197,16 +215,19 @@ func (e *lease) take(cost, now int64) draw {
 func (e *lease) takeBack(cost, now int64) draw {
 	var d draw
 	kept := e.back[:0]
-	for _, until := range e.back {
-		switch {
-		case until < now:
-		case d.units == cost:
-			kept = append(kept, until)
-		default:
-			if d.units == 0 || until < d.until {
-				d.until = until
+	for _, g := range e.back {
+		if g.until < now {
+			continue
+		}
+		if n := min(cost-d.units, g.units); n > 0 {
+			if d.units == 0 || g.until < d.until {
+				d.until = g.until
 			}
-			d.units++
+			d.units += n
+			g.units -= n
+		}
+		if g.units > 0 {
+			kept = append(kept, g)
 		}
 	}
 	e.back = kept
@@ -238,14 +259,17 @@ func (e *lease) goodUntil() int64 {
 	return e.end + e.limit.grace - places.Micros
 }
 
+// given returns how many units were given back.
+func (e *lease) given() (units int64) {
+	for _, g := range e.back {
+		units += g.units
+	}
+	return units
+}
+
 // keeps reports whether a unit that was given back is good at now.
 func (e *lease) keeps(now int64) bool {
-	for _, until := range e.back {
-		if until >= now {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.back, func(g given) bool { return g.until >= now })
 }
 
 // status explains a decision that was paid in full. What remains is a bound from what the store last said: others may have
@@ -257,7 +281,7 @@ func (d *draw) status(c *Charge, now int64) Status {
 		return s
 	}
 	wait := time.Duration(max(d.end-now, 0)) * time.Microsecond
-	s := Status{Limit: c.Limit, Cost: c.Cost, Room: true, Charged: true, Leased: true, Remaining: d.rest + d.left, More: wait, Full: wait}
+	s := Status{Limit: c.Limit, Key: c.Key, Cost: c.Cost, Room: true, Charged: true, Leased: true, Remaining: d.rest + d.left, More: wait, Full: wait}
 	if c.Limit.def.Algorithm == SlidingWindow {
 		s.Full += c.Limit.def.Window
 	}

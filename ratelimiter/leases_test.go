@@ -165,6 +165,60 @@ func TestPeekSeesLeases(t *testing.T) {
 	}
 }
 
+// TestPeekKeepsNothingFromOthers: while a look waits for the store, a decision is paid with the units that it has seen.
+func TestPeekKeepsNothingFromOthers(t *testing.T) {
+	b := newBench(t, nil)
+	c := charge(t, ratelimiter.Definition{Count: 40, Window: day, Lease: 1}, "k")
+	b.take(c)
+	var during ratelimiter.Decision
+	b.shared.Store = &slowWay{Store: b.shared.Store, move: func() { during = b.take(c) }}
+	other := charge(t, ratelimiter.Definition{Name: "other", Count: 40, Window: day}, "other")
+	d, err := b.limiter.Peek(context.Background(), []ratelimiter.Charge{c, other})
+	if err != nil || !d.Allowed || d.Limits[0].Remaining != 39 {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if !during.Limits[0].Leased {
+		t.Errorf("behind the look: %+v", during)
+	}
+	b.shared.Store = b.store()
+	if s := b.take(c).Limits[0]; s.Leased {
+		t.Errorf("the look made a unit: %+v", s)
+	}
+}
+
+// TestGivenBackTogether: what one decision gives back is one entry, however many units they are, and is drawn in parts.
+func TestGivenBackTogether(t *testing.T) {
+	for _, a := range []ratelimiter.Algorithm{ratelimiter.GCRA, ratelimiter.FixedWindow} {
+		b := newBench(t, nil)
+		c := charge(t, ratelimiter.Definition{Count: 1_000_000, Window: day, Lease: ratelimiter.MaxLease, Algorithm: a}, "k")
+		never := charge(t, ratelimiter.Definition{Name: "never", Count: 1}, "never")
+		never.Cost = 2
+		b.take(c)
+		c.Cost = ratelimiter.MaxLease
+		for range 3 {
+			if d := b.take(c, never); d.Allowed || !d.Limits[0].Leased || d.Limits[0].Key != c.Key {
+				t.Fatalf("%+v", d)
+			}
+		}
+		if got := b.limiter.GivenBack(); got != 1 {
+			t.Errorf("%v: %d entries", a, got)
+		}
+		calls := b.shared.calls
+		for _, cost := range []int64{3000, 3000, 3000, 999, 1} {
+			c.Cost = cost
+			if d, err := b.limiter.Peek(context.Background(), []ratelimiter.Charge{c}); err != nil || !d.Limits[0].Leased {
+				t.Errorf("%v: a part of %d is not seen: %+v, %v", a, cost, d, err)
+			}
+			if !b.take(c).Limits[0].Leased {
+				t.Errorf("%v: a part of %d is not paid", a, cost)
+			}
+		}
+		if b.shared.calls != calls || b.take(c).Limits[0].Leased {
+			t.Errorf("%v: more or less than was given back", a)
+		}
+	}
+}
+
 // TestNoStampede: while one caller asks for a lease, others of the key ask for what they need and no more.
 func TestNoStampede(t *testing.T) {
 	b := newBench(t, nil)
@@ -378,7 +432,7 @@ func TestGivenBackTooLate(t *testing.T) {
 	}
 }
 
-// slowWay is a store on whose way the clock moves.
+// slowWay is a store on whose way the clock moves, or something else.
 type slowWay struct {
 	ratelimiter.Store
 	move func()
@@ -388,4 +442,10 @@ type slowWay struct {
 func (s *slowWay) Take(ctx context.Context, c []ratelimiter.Charge) (ratelimiter.Decision, error) {
 	s.move()
 	return s.Store.Take(ctx, c)
+}
+
+// Peek implements ratelimiter.Store.
+func (s *slowWay) Peek(ctx context.Context, c []ratelimiter.Charge) (ratelimiter.Decision, error) {
+	s.move()
+	return s.Store.Peek(ctx, c)
 }

@@ -272,7 +272,9 @@ func (l *Limiter) ask(ctx context.Context, charges []Charge, do operation) Decis
 	sent := l.micros()
 	d, err := do.on(ctx, l.shared, charges)
 	if err != nil {
-		l.since.CompareAndSwap(0, sent) // what was sent then got no answer
+		if !errors.Is(err, context.Canceled) { // a caller that leaves says nothing about the store
+			l.since.CompareAndSwap(0, sent) // what was sent then got no answer
+		}
 		return l.degrade(ctx, charges, do, err)
 	}
 	if l.since.Load() != 0 {

@@ -3,6 +3,7 @@ package ratelimiter_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -323,6 +324,29 @@ func TestShareFillsFromTheFirstFailedCall(t *testing.T) {
 	if got := b.passed(100, charge(t, ratelimiter.Definition{Count: 1000, Window: time.Second}, "k")); got != 1+5 { // 250 a second here
 		t.Errorf("%d passed after 20 ms", got)
 	}
+}
+
+// TestCallersThatLeaveBeginNoFailure: a caller that left an hour ago, the last one before a failure, gives nobody an hour's share.
+func TestCallersThatLeaveBeginNoFailure(t *testing.T) {
+	b := newBench(t, func(o *ratelimiter.Options) { o.Replicas = 4 })
+	c := charge(t, ratelimiter.Definition{Count: 240}, "k")
+	answers := b.shared.Store
+	b.shared.Store = left{answers}
+	if d := b.take(c); !d.Degraded {
+		t.Fatalf("%+v", d)
+	}
+	b.at, b.shared.Store, b.shared.down = b.at.Add(time.Hour), answers, true
+	if got := b.passed(100, charge(t, ratelimiter.Definition{Count: 240}, "another")); got != 1 {
+		t.Errorf("%d passed at the start of the failure", got)
+	}
+}
+
+// left is a store whose callers leave.
+type left struct{ ratelimiter.Store }
+
+// Take implements ratelimiter.Store.
+func (left) Take(context.Context, []ratelimiter.Charge) (ratelimiter.Decision, error) {
+	return ratelimiter.Decision{}, fmt.Errorf("take: %w", context.Canceled)
 }
 
 func TestShareOfLargeCosts(t *testing.T) {

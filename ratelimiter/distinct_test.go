@@ -107,4 +107,13 @@ func TestLocalShareOfDistinct(t *testing.T) {
 	if got := passed(); got != 10 {
 		t.Errorf("%d values pass when the store is back", got)
 	}
+	for _, later := range []time.Duration{0, time.Hour} { // in the same window, where two are known, and in another
+		b.shared.down = false
+		b.at = b.at.Add(later)
+		passed()
+		b.shared.down = true
+		if got := passed(); got > 2 || later > 0 && got != 1 {
+			t.Errorf("%d values pass in the window of the next failure, %v later", got, later)
+		}
+	}
 }

@@ -98,6 +98,13 @@ func TestPermitsWithoutStore(t *testing.T) {
 	if b.take(permit(t, 22, six)).Allowed {
 		t.Error("a third of six is two")
 	}
+	b.shared.down = false
+	b.at = b.at.Add(time.Hour)
+	b.take(permit(t, 30, six))
+	b.shared.down = true
+	if !b.take(permit(t, 31, six)).Allowed || b.take(permit(t, 32, six)).Allowed {
+		t.Error("the next failure begins with one permit too")
+	}
 }
 
 func TestReleaseLater(t *testing.T) {

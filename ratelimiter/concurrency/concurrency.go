@@ -149,13 +149,22 @@ func (r Rate) More(v View, now int64) time.Duration { return until(v.First, now)
 // Full returns how long after now all permits have expired.
 func (r Rate) Full(v View, now int64) time.Duration { return until(v.Last, now) }
 
-// Seeded returns a set with room for one permit as of since: the others are taken for held, and expire.
-func (r Rate) Seeded(since int64) *Set {
-	s := &Set{}
-	for range r.count - 1 {
-		s.held = append(s.held, permit{until: clamp(since) + r.expiry})
+// Seed returns a set with room for at most one permit as of since: the one that is kept, if it has no more room, or the same with
+// permits that are taken for held until they would expire. At now, when that is over, the set is as it is.
+func (r Rate) Seed(s *Set, since, now int64) *Set {
+	since = clamp(since)
+	free := r.Remaining(r.View(s, since))
+	if free <= 1 || clamp(now) >= since+r.expiry {
+		return s
 	}
-	return s
+	from, to := r.counted(s, since)
+	seeded := &Set{}
+	if s != nil {
+		seeded.held = slices.Clone(s.held[from:to])
+	}
+	taken := slices.Repeat([]permit{{until: since + r.expiry}}, int(free-1))
+	seeded.held = slices.Insert(seeded.held, seeded.after(since+r.expiry), taken...)
+	return seeded
 }
 
 func until(at, now int64) time.Duration {

@@ -132,13 +132,37 @@ func TestAgainstMap(t *testing.T) {
 
 func TestSeeded(t *testing.T) {
 	r := must(t, 3, time.Minute)
-	s := r.Seeded(epoch)
+	s := r.Seed(&concurrency.Set{}, epoch, epoch)
 	if !r.Acquire(s, epoch, id(1)) || r.Acquire(s, epoch, id(2)) || !r.Acquire(s, epoch+60_000_000, id(2)) {
 		t.Error("one permit as of then, and the others when all that could be held have expired")
 	}
-	s = must(t, 1, time.Minute).Seeded(epoch)
+	s = must(t, 1, time.Minute).Seed(nil, epoch, epoch)
 	if s.Until() != 0 {
 		t.Error("of one permit none is taken for held")
+	}
+}
+
+// TestSeedKeeps: permits that are held stay held, others are taken for held, and when those would have expired nothing changes.
+func TestSeedKeeps(t *testing.T) {
+	r := must(t, 5, time.Minute)
+	s := &concurrency.Set{}
+	r.Acquire(s, epoch-90_000_000, id(1)) // which has expired
+	r.Acquire(s, epoch-10_000_000, id(2))
+	seeded := r.Seed(s, epoch, epoch)
+	if got := r.View(seeded, epoch); got.Used != 4 || r.View(s, epoch).Used != 1 {
+		t.Fatalf("%+v", got)
+	}
+	if !r.Acquire(seeded, epoch+1, id(3)) || r.Acquire(seeded, epoch+1, id(4)) {
+		t.Error("not one permit")
+	}
+	if r.Seed(seeded, epoch, epoch+2) != seeded {
+		t.Error("seeded again")
+	}
+	if !seeded.Release(id(2)) || r.Remaining(r.View(r.Seed(seeded, epoch, epoch+3), epoch+3)) != 1 {
+		t.Error("a permit that was released is not one that can be acquired")
+	}
+	if r.Seed(s, epoch, epoch+60_000_000) != s || r.View(seeded, epoch+60_000_000).Used != 1 {
+		t.Error("what was taken for held counts when it would have expired")
 	}
 }
 

@@ -181,10 +181,14 @@ func (r Rate) Full(v View, now int64) time.Duration {
 	return r.Wait(v, now)
 }
 
-// Seeded returns a set that has room for one new value in the window of since, and counts from there.
-func (r Rate) Seeded(since int64) *Set {
+// Seed returns a set that has room for at most one new value in the window of since, and counts from there: the one that is
+// kept, if it has no more room, or is of a later window.
+func (r Rate) Seed(s *Set, since int64) *Set {
 	_, end := r.bounds(since)
-	return &Set{until: end, taken: max(r.count-1, 0)}
+	if s.Until() > end || r.Remaining(r.View(s, since, 0)) <= 1 {
+		return s
+	}
+	return &Set{until: end, taken: r.count - 1}
 }
 
 // bounds returns now as it counts and the end of its window.

@@ -180,7 +180,7 @@ func TestFullSketchRefusesAll(t *testing.T) {
 func TestSeeded(t *testing.T) {
 	for _, count := range []int64{1, 5, 5000} {
 		r := must(t, count, time.Minute)
-		s := r.Seeded(epoch)
+		s := r.Seed(&distinct.Set{}, epoch)
 		if got := r.Remaining(r.View(s, epoch, 0)); got != 1 {
 			t.Errorf("%d remain of %d", got, count)
 		}
@@ -189,6 +189,30 @@ func TestSeeded(t *testing.T) {
 		}
 		if got := r.Remaining(r.View(s, epoch+60_000_000, 0)); got != count {
 			t.Errorf("%d remain in the next window", got)
+		}
+	}
+}
+
+// TestSeedKeeps: a set that was kept counts where it has less room than a seeded one, or came later, and else not.
+func TestSeedKeeps(t *testing.T) {
+	r := must(t, 3, time.Minute)
+	for _, row := range []struct {
+		values  uint64
+		at      int64
+		want    int64
+		because string
+	}{
+		{1, epoch, 1, "values of the same window are no sign of a full set"},
+		{3, epoch, 0, "nothing was left"},
+		{3, epoch - 60_000_000, 1, "they count no more"},
+		{1, epoch + 60_000_000, 2, "it is of a later window"},
+	} {
+		s := &distinct.Set{}
+		for i := range row.values {
+			r.Charge(s, row.at, member(int(i)), 0)
+		}
+		if got := r.Remaining(r.View(r.Seed(s, epoch), max(epoch, row.at), 0)); got != row.want {
+			t.Errorf("%s: %d remain, want %d", row.because, got, row.want)
 		}
 	}
 }

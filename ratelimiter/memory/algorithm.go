@@ -104,9 +104,9 @@ func (s *Store) finishLog(c *ratelimiter.Charge, w *pending, now int64, charged 
 
 // set is log for a set of distinct values.
 func (s *Store) set(c *ratelimiter.Charge, shard int) *distinct.Set {
-	set, found := s.shards[shard].kept(c.Key).(*distinct.Set)
-	if !found && c.Seed != 0 {
-		set = c.Limit.Distinct().Seeded(c.Seed)
+	set, _ := s.shards[shard].kept(c.Key).(*distinct.Set)
+	if c.Seed != 0 {
+		set = c.Limit.Distinct().Seed(set, c.Seed)
 	}
 	return set
 }
@@ -131,10 +131,10 @@ func (s *Store) finishSet(c *ratelimiter.Charge, w *pending, now int64, charged 
 }
 
 // permits is log for the permits of a limit on concurrency.
-func (s *Store) permits(c *ratelimiter.Charge, shard int) *concurrency.Set {
-	set, found := s.shards[shard].kept(c.Key).(*concurrency.Set)
-	if !found && c.Seed != 0 {
-		set = c.Limit.Concurrency().Seeded(c.Seed)
+func (s *Store) permits(c *ratelimiter.Charge, shard int, now int64) *concurrency.Set {
+	set, _ := s.shards[shard].kept(c.Key).(*concurrency.Set)
+	if c.Seed != 0 {
+		set = c.Limit.Concurrency().Seed(set, c.Seed, now)
 	}
 	return set
 }
@@ -142,12 +142,12 @@ func (s *Store) permits(c *ratelimiter.Charge, shard int) *concurrency.Set {
 // lookPermits only looks, as lookLog does.
 func (s *Store) lookPermits(c *ratelimiter.Charge, w *pending, now int64) {
 	rate := c.Limit.Concurrency()
-	w.room = c.Cost == 0 || c.Release || rate.Remaining(rate.View(s.permits(c, w.shard), now)) > 0
+	w.room = c.Cost == 0 || c.Release || rate.Remaining(rate.View(s.permits(c, w.shard, now), now)) > 0
 }
 
 // finishPermits acquires or releases a permit, if it is to be charged, and explains the set.
 func (s *Store) finishPermits(c *ratelimiter.Charge, w *pending, now int64, charged bool) ratelimiter.Status {
-	rate, set := c.Limit.Concurrency(), s.permits(c, w.shard)
+	rate, set := c.Limit.Concurrency(), s.permits(c, w.shard, now)
 	if charged {
 		if set == nil {
 			set = &concurrency.Set{}

@@ -206,6 +206,7 @@ func limited() []example {
 		{name: "the limit's second", q: lab("/once", mine), reason: verdict.LimitExceeded, limit: "once", times: 2},
 		{name: "a key is missing", q: lab("/once"), reason: verdict.AttributeMissing, limit: "once"},
 		{name: "a key came twice", q: lab("/once", mine, mine), reason: verdict.AttributeMany, limit: "once", binary: true},
+		{name: "a permit for who gives none back", q: lab("/busy"), reason: verdict.PermitsUnsupported, limit: "busy", noHTTP: true},
 		{name: "a cost", q: lab("/costly", mine, field{"x-cost", "3"}), reason: verdict.Allowed},
 		{name: "no cost", q: lab("/costly", mine, field{"x-cost", "x"}), reason: verdict.CostInvalid, limit: "costly"},
 		{name: "the counters are gone and the limit denies", q: lab("/strict"), reason: verdict.LimitsUnavailable, limit: "strict", server: "dead"},
@@ -223,6 +224,7 @@ var unreachable = map[verdict.Reason]string{
 	verdict.StageFailed:      "a stage that fails; tested in pdp/pipeline",
 	verdict.KeysUnavailable:  "keys that are fetched; this version reads them from the bundle",
 	verdict.CredentialsClash: "nothing: adapters and inspection refuse two credentials before identity, as duplicate_header",
+	verdict.ReportedFailure:  "a report, which is no question; tested in pdp/assembly",
 	verdict.ActionUnknown:    "operations, which the native door alone knows; see TestOperations",
 }
 

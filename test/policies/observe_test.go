@@ -29,7 +29,7 @@ func TestObserveNeedsThePermission(t *testing.T) {
 		t.Errorf("refused: %s", why)
 	}
 	d := ask(t, s.client(t, "open", ""), carol)
-	if diff := cmp.Diff(stable(before), stable(d)); diff != "" || d.Allowed || d.Reason != "no_matching_rule" || d.Explanation.Revision != before.Explanation.Revision {
+	if diff := cmp.Diff(stable(before), stable(d), shown); diff != "" || d.Allowed || d.Reason != "no_matching_rule" || d.Explanation.Revision != before.Explanation.Revision {
 		t.Errorf("after the refusal: %+v\n%s", d, diff)
 	}
 

@@ -70,7 +70,7 @@ func (l *Limiter) askRest(ctx context.Context, charges []Charge, draws []draw, d
 	if len(d.Limits) != len(rest) { // no answer at all
 		d.Allowed, d.Limits = false, make([]Status, len(rest))
 		for i := range rest {
-			d.Limits[i] = Status{Limit: rest[i].Limit}
+			d.Limits[i] = Status{Limit: rest[i].Limit, Key: rest[i].Key, Unavailable: true}
 		}
 	}
 	next := 0

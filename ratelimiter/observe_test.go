@@ -15,8 +15,11 @@ import (
 type observed []string
 
 func (o *observed) hear(s *ratelimiter.Status, settled bool) {
-	values, _ := s.Key.Values()
-	text := fmt.Sprintf("%s %s", values[0].Text, map[bool]string{true: "room", false: "none"}[s.Room])
+	name := "(no key)"
+	if values, _ := s.Key.Values(); len(values) > 0 {
+		name = values[0].Text
+	}
+	text := fmt.Sprintf("%s %s", name, map[bool]string{true: "room", false: "none"}[s.Room])
 	if settled {
 		text += " settled"
 	}
@@ -74,6 +77,24 @@ func TestObserve(t *testing.T) {
 	seen.expect(t, "a share", "wide room degraded")
 	b.take(charge(t, ratelimiter.Definition{Name: "fresh", Count: 100, Window: time.Minute}, "fresh"), strict)
 	seen.expect(t, "what is refused by decree is nobody's count")
+}
+
+// TestObserveOfLeases: what is paid in advance is heard as what the store is asked for, whatever the limit counts by.
+func TestObserveOfLeases(t *testing.T) {
+	for _, algorithm := range []ratelimiter.Algorithm{ratelimiter.GCRA, ratelimiter.FixedWindow, ratelimiter.SlidingWindow} {
+		t.Run(algorithm.String(), func(t *testing.T) {
+			var seen observed
+			b := newBench(t, func(o *ratelimiter.Options) { o.Observe = seen.hear })
+			c := charge(t, ratelimiter.Definition{Name: "l", Count: 100, Window: time.Minute, Algorithm: algorithm, Lease: 5}, "k")
+			for i := range 4 {
+				d := b.take(c)
+				seen.expect(t, fmt.Sprintf("decision %d", i), "k room")
+				if s := &d.Limits[0]; s.Leased != (i > 0) || s.Key != c.Key {
+					t.Errorf("decision %d: %+v", i, s)
+				}
+			}
+		})
+	}
 }
 
 func TestClear(t *testing.T) {

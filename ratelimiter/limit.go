@@ -88,6 +88,7 @@ type Definition struct {
 	Algorithm Algorithm
 	Calendar  window.Calendar // the windows of Quota
 	Lease     int64           // units that a replica takes in advance; 0 for none
+	By        string          // names what the values of its keys are, one a line, for whoever shows them; counts nothing
 }
 
 // Limit is a compiled Definition, immutable and safe for concurrent use.

@@ -81,6 +81,7 @@ descriptors:
 type limitsWorld struct {
 	t       *testing.T
 	engine  *pdp.Engine
+	publish func(keys string) // with another service keys
 	admin   *admin
 	records *recordSink
 	client  *http.Client
@@ -118,7 +119,8 @@ func newLimitsWorld(t *testing.T, shared ratelimiter.Store, change func(*setting
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = limiter.Close(context.Background()) })
-	w.engine = limitedEngine(t, limiter)
+	w.engine, w.publish = limitedEngine(t, limiter)
+	w.publish(limitedKeys)
 	log, err := audit.NewLog(audit.Options{Sink: w.records, Queue: 16})
 	if err != nil {
 		t.Fatal(err)
@@ -165,8 +167,8 @@ func newLimitsWorld(t *testing.T, shared ratelimiter.Store, change func(*setting
 	return w
 }
 
-// limitedEngine decides by the bundle, with a limiter.
-func limitedEngine(t *testing.T, limiter *ratelimiter.Limiter) *pdp.Engine {
+// limitedEngine decides by the bundle that it is told to publish, with a limiter.
+func limitedEngine(t *testing.T, limiter *ratelimiter.Limiter) (*pdp.Engine, func(keys string)) {
 	t.Helper()
 	counting, err := limits.New(limits.Options{Limiter: limiter})
 	if err != nil {
@@ -187,16 +189,18 @@ func limitedEngine(t *testing.T, limiter *ratelimiter.Limiter) *pdp.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snapshot, problems := bundle.Build(map[string][]byte{
-		"bundle.yaml": []byte(limitedBundle), "services/orders/service.yaml": []byte(limitedService), "services/bills/service.yaml": []byte(limitedOther),
-		"services/keys/service.yaml": []byte(limitedKeys),
-		"ratelimits/edge.yaml":       []byte(limitedDomain),
-	}, bundle.Options{Compilers: all.compilers(), Domains: all.descriptors, ClientAddress: true})
-	if len(problems) > 0 {
-		t.Fatal(problems)
+	return engine, func(keys string) {
+		t.Helper()
+		snapshot, problems := bundle.Build(map[string][]byte{
+			"bundle.yaml": []byte(limitedBundle), "services/orders/service.yaml": []byte(limitedService), "services/bills/service.yaml": []byte(limitedOther),
+			"services/keys/service.yaml": []byte(keys),
+			"ratelimits/edge.yaml":       []byte(limitedDomain),
+		}, bundle.Options{Compilers: all.compilers(), Domains: all.descriptors, ClientAddress: true})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		engine.Publish(snapshot)
 	}
-	engine.Publish(snapshot)
-	return engine
 }
 
 type farConn struct{ net.Conn }
@@ -508,6 +512,15 @@ func TestLimitsMaskCredentials(t *testing.T) {
 	if diff := cmp.Diff(want, top.Keys[0].Values); diff != "" {
 		t.Error(diff)
 	}
+	// A key goes by what it was counted by, also under a revision that counts by something else.
+	w.publish(strings.Replace(limitedKeys, "[request.header.x-api-key, request.query.access_token]", "[request.host, client.network]", 1))
+	if status, text := w.do("GET", limitsapi.TopPath, "", nil, &top); status != 200 || len(top.Keys) != 1 {
+		t.Fatal(status, text, top)
+	}
+	if diff := cmp.Diff(want, top.Keys[0].Values); diff != "" {
+		t.Error(diff)
+	}
+	w.publish(limitedKeys)
 	var p limitsapi.Peek
 	query := "?limit=per-key&key=request.header.x-api-key=planted-one&key=request.query.access_token=planted-two"
 	if status, text := w.do("GET", limitsapi.PeekPath+query, "", nil, &p); status != 200 || p.Used != 2 {
@@ -523,6 +536,7 @@ func TestHoldsCredential(t *testing.T) {
 		domain, name string
 		want         bool
 	}{
+		{"", "", true}, // nobody knows what it is
 		{"", "subject.key", false},
 		{"", "subject.auth_time", false},
 		{"", "client.network", false},

@@ -58,10 +58,11 @@ func keyView(p *place, k *usage.Key) limitsapi.Key {
 	if p.domain != "" {
 		values, out.Values = nil, append(out.Values, descriptorValues(values)...)
 	}
+	by := strings.Split(k.By, "\n") // not what the limit in force counts by: the key may be of the revision before
 	for i, v := range values {
 		name := ""
-		if i < len(p.info.By) { // a revision may count by more, or less, than the key was made of
-			name = p.info.By[i]
+		if i < len(by) {
+			name = by[i]
 		}
 		out.Values = append(out.Values, limitsapi.Value{Name: name, Value: v.Text, Missing: v.Missing})
 	}
@@ -78,8 +79,11 @@ const maskedValue = "[masked]"
 
 // holdsCredential reports whether values of an attribute, or of a descriptor's key in a domain, may be credentials.
 func holdsCredential(domain, name string) bool {
-	if domain != "" {
+	switch {
+	case domain != "":
 		return request.MayHoldCredential(name)
+	case name == "": // nobody knows
+		return true
 	}
 	if query, ok := strings.CutPrefix(name, "request.query."); ok {
 		return request.MayHoldCredentialInQuery(query)

@@ -18,6 +18,9 @@ type Key struct {
 	Near, Refused, Missed uint64
 	// Percent is the highest part of the limit that was used.
 	Percent int
+	// By names what the values of the key are, as Definition.By did when it was last met: a limit may have been told since to
+	// count by something else.
+	By string
 }
 
 // recent are the keys of one limit in the last window and the one before.
@@ -31,12 +34,12 @@ func newRecent(at time.Time) *recent {
 	return &recent{began: at, now: &summary{}, previous: &summary{}}
 }
 
-func (r *recent) add(seed maphash.Seed, key ratelimiter.Key, refused bool, percent uint8, at time.Time, window time.Duration) {
-	hash := maphash.String(seed, string(key))
+func (r *recent) add(seed maphash.Seed, m met, at time.Time, window time.Duration) {
+	hash := maphash.String(seed, string(m.key))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.turn(at, window)
-	r.now.add(hash, key, refused, percent)
+	r.now.add(hash, m)
 }
 
 // turn begins a new window where the last one is over, and forgets what is older than two.
@@ -68,7 +71,7 @@ func (r *recent) keys(at time.Time, window time.Duration) []Key {
 				j = len(out)
 				place[e.key] = j
 				// What either window does not hold may have been there; what it does hold is set right below.
-				out = append(out, Key{Key: e.key, Missed: r.now.floor() + r.previous.floor()})
+				out = append(out, Key{Key: e.key, By: e.by, Missed: r.now.floor() + r.previous.floor()})
 			}
 			k := &out[j]
 			k.Refused += e.refused

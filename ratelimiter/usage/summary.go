@@ -15,9 +15,18 @@ type summary struct {
 	rest   [summaryKeys]entry
 }
 
+// met is a decision that found a key near its limit, or over it.
+type met struct {
+	key     ratelimiter.Key
+	by      string // Definition.By of its limit
+	refused bool
+	percent uint8
+}
+
 // entry is what is known of a key beside its count.
 type entry struct {
 	key ratelimiter.Key
+	by  string // when it was last met
 	// inherited is the count of the key whose place this one took: events of this one before that it may or may not have had.
 	inherited uint64
 	// refused is how many events since then were refusals; percent is the highest used part of the limit.
@@ -26,19 +35,19 @@ type entry struct {
 }
 
 // add counts one event.
-func (s *summary) add(hash uint64, key ratelimiter.Key, refused bool, percent uint8) {
-	i := s.find(hash, key)
+func (s *summary) add(hash uint64, m met) {
+	i := s.find(hash, m.key)
 	if i < 0 {
 		i = s.place()
 		s.hashes[i] = hash
-		s.rest[i] = entry{key: key, inherited: s.counts[i]}
+		s.rest[i] = entry{key: m.key, inherited: s.counts[i]}
 	}
 	s.counts[i]++
 	e := &s.rest[i]
-	if refused {
+	if m.refused {
 		e.refused++
 	}
-	e.percent = max(e.percent, percent)
+	e.by, e.percent = m.by, max(e.percent, m.percent)
 }
 
 func (s *summary) find(hash uint64, key ratelimiter.Key) int {

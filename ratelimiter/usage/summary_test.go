@@ -53,7 +53,7 @@ func TestSummaryBounds(t *testing.T) {
 		for _, k := range stream(rng, n, kinds, []float64{0, 1.1, 1.5, 3}[round%4], round%3) {
 			key := ratelimiter.Key(strconv.Itoa(k))
 			refused := rng.IntN(3) == 0
-			s.add(maphash.String(seed, string(key)), key, refused, uint8(rng.IntN(101)))
+			s.add(maphash.String(seed, string(key)), met{key: key, refused: refused, percent: uint8(rng.IntN(101))})
 			truth[key]++
 			if refused {
 				refusals[key]++
@@ -94,10 +94,10 @@ func TestSummaryBounds(t *testing.T) {
 // Equal hashes do not merge keys.
 func TestSummaryTellsKeysApart(t *testing.T) {
 	var s summary
-	s.add(7, "a", true, 100)
-	s.add(7, "b", false, 80)
-	s.add(7, "a", true, 90)
-	if s.used != 2 || s.counts[0] != 2 || s.counts[1] != 1 || s.rest[0].percent != 100 {
-		t.Errorf("%d keys, %v", s.used, s.counts[:2])
+	s.add(7, met{key: "a", by: "x", refused: true, percent: 100})
+	s.add(7, met{key: "b", by: "x", percent: 80})
+	s.add(7, met{key: "a", by: "y", refused: true, percent: 90})
+	if s.used != 2 || s.counts[0] != 2 || s.counts[1] != 1 || s.rest[0].percent != 100 || s.rest[0].by != "y" {
+		t.Errorf("%d keys, %v, %+v", s.used, s.counts[:2], s.rest[0])
 	}
 }

@@ -14,7 +14,7 @@ import (
 // nearPercent is the used part of a limit from which a key is near it.
 const nearPercent = 80
 
-// Bounds that options may lower. A summary of 64 keys takes 4 KiB and the keys, of 350 bytes at most; each limit with keys near
+// Bounds that options may lower. A summary of 64 keys takes 5 KiB and the keys, of 350 bytes at most; each limit with keys near
 // or over it has two.
 const (
 	defaultLimits = 4096
@@ -113,7 +113,7 @@ func (t *Tracker) Observe(s *ratelimiter.Status, settled bool) {
 	percent := used(s)
 	// A local share is a small part of the limit: what is used of it says nothing of the whole.
 	if refused || percent >= nearPercent && !s.Degraded {
-		t.remember(l, s.Key, refused, percent)
+		t.remember(l, met{key: s.Key, by: s.Limit.Definition().By, refused: refused, percent: percent})
 	}
 }
 
@@ -127,7 +127,7 @@ func used(s *ratelimiter.Status) uint8 {
 	return uint8(100 * (most - left) / most) //nolint:gosec // from 0 to 100
 }
 
-func (t *Tracker) remember(l *limit, key ratelimiter.Key, refused bool, percent uint8) {
+func (t *Tracker) remember(l *limit, m met) {
 	at := t.now()
 	r := l.recent.Load()
 	if r == nil {
@@ -137,7 +137,7 @@ func (t *Tracker) remember(l *limit, key ratelimiter.Key, refused bool, percent 
 		}
 	}
 	l.last.Store(at.UnixNano())
-	r.add(t.seed, key, refused, percent, at, t.window)
+	r.add(t.seed, m, at, t.window)
 }
 
 // admit begins to count a limit. It returns nil where there is no room.

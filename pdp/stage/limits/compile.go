@@ -68,7 +68,7 @@ func (c *compiler) define(name string, d *definition) {
 	c.made[name] = d
 	before := len(c.problems)
 	l := &d.source
-	made := ratelimiter.Definition{Name: name, Count: l.Rate.Count, Window: l.Rate.Window, Burst: l.Burst, Shadow: l.Shadow, Lease: l.Lease}
+	made := ratelimiter.Definition{Name: name, Count: l.Rate.Count, Window: l.Rate.Window, Burst: l.Burst, Shadow: l.Shadow, Lease: l.Lease, By: byLines(l.By)}
 	var ok bool
 	if made.OnError, ok = word(l.OnError, onErrors); !ok {
 		c.add(d, ".on_error", "on_error is local_share, allow or deny, not %q", l.OnError)
@@ -101,6 +101,15 @@ func (c *compiler) define(name string, d *definition) {
 	if len(c.problems) == before {
 		d.limit = limit
 	}
+}
+
+// byLines names attributes, one a line.
+func byLines(by []format.Attribute) string {
+	names := make([]string, len(by))
+	for i := range by {
+		names[i] = by[i].Name
+	}
+	return strings.Join(names, "\n")
 }
 
 // limit compiles the rate of a definition, or those of its classes. It returns nil where something is wrong.

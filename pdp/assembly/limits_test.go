@@ -686,6 +686,8 @@ func TestLimitsGuard(t *testing.T) {
 			{"Host": {"evil.example:" + port}}, {"Host": {"evil.example"}}, {"Host": {"127.0.0.1.evil.example"}}, {"Host": {"localhost.evil.example"}},
 			{"Origin": {"http://127.0.0.1:" + port}}, {"Origin": {"null"}}, {"Sec-Fetch-Site": {"same-origin"}}, {"Sec-Fetch-Site": {"none"}},
 			{"X-Forwarded-For": {"127.0.0.1"}}, {"Forwarded": {"for=127.0.0.1"}}, {"Via": {"1.1 proxy"}}, {"X-Real-Ip": {"127.0.0.1"}},
+			{"X-Forwarded-Proto": {"http"}}, {"X-Forwarded-Host": {""}}, {"X-Request-Id": {"1"}}, {"X-Envoy-Expected-Rq-Timeout-Ms": {"15000"}}, {"x-envoy-original-host": {"edge"}},
+			{"X-Client-Ip": {"192.0.2.1"}}, {"True-Client-Ip": {"192.0.2.1"}}, {"Cf-Connecting-Ip": {"192.0.2.1"}},
 		} {
 			expect(t, w, h, 403, 403)
 		}
@@ -699,6 +701,26 @@ func TestLimitsGuard(t *testing.T) {
 		}
 		if status, _ := w.do("OPTIONS", limitsapi.UnblockPath, "", http.Header{"Origin": {"http://evil.example"}, "Access-Control-Request-Method": {"POST"}}, nil); status < 400 {
 			t.Errorf("a browser that asks first: %d", status)
+		}
+	})
+	t.Run("HTTP/1.0", func(t *testing.T) { // as a proxy speaks that adds no header
+		w := newLimitsWorld(t, nil, nil)
+		for protocol, want := range map[string]string{"HTTP/1.0": "HTTP/1.0 403 ", "HTTP/1.1": "HTTP/1.1 200 "} {
+			var d net.Dialer
+			c, err := d.DialContext(t.Context(), "tcp", w.admin.listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = io.WriteString(c, "GET "+limitsapi.TopPath+" "+protocol+"\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := io.ReadAll(c)
+			if err != nil || !strings.HasPrefix(string(answer), want) {
+				t.Errorf("%s: %s, %v", protocol, answer, err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	t.Run("unix", func(t *testing.T) {

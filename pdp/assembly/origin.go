@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/durward-pdp/durward/pdp/request"
 )
@@ -75,23 +76,39 @@ func mayChange(r *http.Request, host string) *refusal {
 	return fromBrowser(r, host)
 }
 
-// fromBrowser refuses what a web page on the operator's machine could send, and what a proxy on this machine passed on:
-// their connections are local, and whoever makes use of them is not. host is the one that the listener was given.
+// fromBrowser refuses what a web page on the operator's machine could send, and what a proxy on this machine says it passed
+// on: their connections are local, and whoever makes use of them is not. A proxy that adds nothing cannot be told from a client.
+// host is the one that the listener was given.
 func fromBrowser(r *http.Request, host string) *refusal {
 	for _, name := range []string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode"} {
 		if len(r.Header.Values(name)) > 0 {
 			return &refusal{http.StatusForbidden, "browsers are not served here"}
 		}
 	}
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
-		if len(r.Header.Values(name)) > 0 {
-			return &refusal{http.StatusForbidden, "the request came through a proxy, so nobody knows whose it is"}
-		}
+	if proxied(r) {
+		return &refusal{http.StatusForbidden, "the request came through a proxy, so nobody knows whose it is"}
 	}
 	if !ownHost(r, host) {
 		return &refusal{http.StatusForbidden, "the host in the request is not this listener's"}
 	}
 	return nil
+}
+
+// proxied reports whether a request shows that a proxy passed it on. Envoy and the like add such headers unless they are told
+// not to; HTTP/1.0 is what nginx speaks to the server behind it, unless it is told not to.
+func proxied(r *http.Request) bool {
+	for name := range r.Header {
+		switch name {
+		case "Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "X-Request-Id", "True-Client-Ip":
+			return true
+		}
+		for _, family := range []string{"X-Forwarded-", "X-Envoy-", "Cf-"} {
+			if strings.HasPrefix(name, family) {
+				return true
+			}
+		}
+	}
+	return !r.ProtoAtLeast(1, 1)
 }
 
 // ownHost reports whether a request was meant for this listener: a page whose name was made to lead here says that name.

@@ -22,6 +22,9 @@ const (
 	defaultWindow = 5 * time.Minute
 )
 
+// retryAfter is how long nobody looks for room again where there was none: to look goes through all limits, one caller at a time.
+const retryAfter = time.Second
+
 // Options configure a Tracker.
 type Options struct {
 	// Now is the clock; it is mandatory.
@@ -43,9 +46,11 @@ type Tracker struct {
 
 	limits  atomic.Pointer[map[string]*limit] // by ratelimiter.Key.Limit; replaced, never changed
 	leftOut atomic.Uint64
+	full    [2]atomic.Int64 // until when there is no room, by the bound; Unix nanoseconds
 
 	mu     sync.Mutex // held by whoever makes room for a limit or its keys
 	recent int
+	looks  int // through all limits
 }
 
 // limit is what is known of one limit.
@@ -142,17 +147,22 @@ func (t *Tracker) remember(l *limit, m met) {
 
 // admit begins to count a limit. It returns nil where there is no room.
 func (t *Tracker) admit(name string) *limit {
+	at := t.now()
+	if name == "" || t.isFull(0, at) {
+		return nil
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	known := *t.limits.Load()
-	if l := known[name]; l != nil || name == "" {
+	if l := known[name]; l != nil {
 		return l
 	}
-	at := t.now()
 	grown := maps.Clone(known)
 	if len(grown) >= t.bounds[0] {
+		t.looks++
 		maps.DeleteFunc(grown, func(_ string, l *limit) bool { return t.freed(l, at) })
 		if len(grown) >= t.bounds[0] {
+			t.full[0].Store(at.Add(retryAfter).UnixNano())
 			return nil
 		}
 	}
@@ -161,6 +171,12 @@ func (t *Tracker) admit(name string) *limit {
 	grown[name] = l
 	t.limits.Store(&grown)
 	return l
+}
+
+// isFull reports whether there was no room a moment ago. A clock that was set back is no reason to wait for it.
+func (t *Tracker) isFull(bound int, at time.Time) bool {
+	left := t.full[bound].Load() - at.UnixNano()
+	return left > 0 && left <= int64(retryAfter)
 }
 
 // freed forgets the keys of a limit for which nobody was near or over during two windows, and reports whether it is one. The
@@ -177,16 +193,21 @@ func (t *Tracker) freed(l *limit, at time.Time) bool {
 
 // begin makes room for the keys of a limit, or returns nil.
 func (t *Tracker) begin(l *limit, at time.Time) *recent {
+	if t.isFull(1, at) {
+		return nil
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r := l.recent.Load(); r != nil {
 		return r
 	}
 	if t.recent >= t.bounds[1] {
+		t.looks++
 		for _, other := range *t.limits.Load() {
 			t.freed(other, at)
 		}
 		if t.recent >= t.bounds[1] {
+			t.full[1].Store(at.Add(retryAfter).UnixNano())
 			return nil
 		}
 	}

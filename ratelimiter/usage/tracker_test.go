@@ -200,6 +200,56 @@ func TestTrackerIsBounded(t *testing.T) {
 	}
 }
 
+// TestNoRoomIsLookedForRarely: of a server with more limits than are counted, each decision would else look through all of them, one
+// after the other.
+func TestNoRoomIsLookedForRarely(t *testing.T) {
+	b := newBench(t, Options{Limits: 300, Recent: 100})
+	for i := range 300 {
+		b.see(fmt.Sprint("l", i), "k", 0, false)
+	}
+	counted := &ratelimiter.Status{Key: keyOf("l200", "k"), Limit: limitOf(t, "l", 10)} // without room for its keys
+	beyond := &ratelimiter.Status{Key: keyOf("beyond", "k"), Limit: limitOf(t, "l", 10)}
+	before, left := *b.limits.Load(), b.LeftOut()
+	b.Observe(beyond, false)
+	for _, s := range []*ratelimiter.Status{counted, beyond} {
+		if n := testing.AllocsPerRun(100, func() { b.Observe(s, false) }); n > 0 {
+			t.Errorf("%v allocations", n)
+		}
+	}
+	if b.LeftOut() != left+1+2*101 || len(before) != len(*b.limits.Load()) {
+		t.Errorf("%d left out, %d limits", b.LeftOut()-left, len(*b.limits.Load()))
+	}
+	looks := b.looks
+	b.at = b.at.Add(retryAfter - 1)
+	b.Observe(counted, false)
+	b.Observe(beyond, false)
+	if b.looks != looks {
+		t.Errorf("%d looks for room too early", b.looks-looks)
+	}
+	b.at = b.at.Add(1)
+	b.Observe(counted, false)
+	b.Observe(beyond, false)
+	if b.looks != looks+2 {
+		t.Errorf("%d looks for room, want one for each bound", b.looks-looks)
+	}
+	b.at = b.at.Add(-time.Hour)
+	if b.Observe(beyond, false); b.looks != looks+3 {
+		t.Error("a clock that was set back is waited for")
+	}
+}
+
+func BenchmarkObserveWithoutRoom(b *testing.B) {
+	w := newBench(b, Options{})
+	for i := range defaultLimits {
+		w.see(fmt.Sprint("l", i), "k", 0, false)
+	}
+	s := &ratelimiter.Status{Key: keyOf("beyond", "k"), Limit: limitOf(b, "l", 10)}
+	b.ReportAllocs()
+	for b.Loop() {
+		w.Observe(s, false)
+	}
+}
+
 func TestNoKeyIsNoLimit(t *testing.T) {
 	b := newBench(t, Options{})
 	b.Observe(&ratelimiter.Status{Key: "x", Limit: limitOf(t, "l", 1)}, false)

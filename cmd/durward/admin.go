@@ -96,7 +96,7 @@ func (f *adminFlags) read(response *http.Response, answer any) error {
 	}
 	var why limitsapi.Error
 	if json.Unmarshal(data, &why) != nil || why.Error == "" { // 400 is also what a listener with TLS says to plain text
-		return fmt.Errorf("%w: %s answers %s; is that the admin address, and does it speak TLS?", errRefused, f.Admin, response.Status)
+		return fmt.Errorf("%w: %s answers %s; is that the admin address, and does it speak TLS?", errRefused, f.Admin, shown(response.Status))
 	}
 	err = fmt.Errorf("%w: %s", errRefused, shown(why.Error))
 	if response.StatusCode == http.StatusBadRequest || response.StatusCode == http.StatusNotFound {

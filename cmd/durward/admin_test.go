@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/durward-pdp/durward/pdp/assembly/limitsapi"
 )
@@ -126,6 +129,50 @@ func TestAdminAnswers(t *testing.T) {
 	peek.Counter.Scope.Limit, peek.Counter.Key = "l", []string{"subject.key=secret"}
 	if err := peek.Run(context.Background(), streams{out: io.Discard}); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("nobody is there: %v", err)
+	}
+}
+
+// TestStatusOfAStranger: the words behind a status are whoever's answers at a wrong address.
+func TestStatusOfAStranger(t *testing.T) {
+	var config net.ListenConfig
+	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			_, err = io.WriteString(c, "HTTP/1.1 400 \x1b[31mred\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			err = errors.Join(err, c.Close())
+		}
+		done <- err
+	}()
+	list := &limitsListCommand{Admin: adminFlags{Admin: l.Addr().String(), Timeout: 10 * time.Second}}
+	if err := list.Run(t.Context(), streams{out: io.Discard}); err == nil || strings.Contains(err.Error(), "\x1b") || !strings.Contains(err.Error(), `400 \x1b[31mred`) {
+		t.Errorf("%q", err)
+	}
+	if err := errors.Join(<-done, l.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestJSONOnATerminal: what acts on a terminal is escaped in JSON too, and reads as it was.
+func TestJSONOnATerminal(t *testing.T) {
+	for _, text := range []string{"plain", "ä→😀", "a\u009b31mb", "\u202eevil", "\x1b[31m", "\x7f", "\u200b", "a\nb\\\"", "\U000e0041<>&"} {
+		var out strings.Builder
+		if err := writeJSON(&out, map[string]string{"value": text}); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range out.String() {
+			if r != '\n' && !unicode.IsPrint(r) {
+				t.Errorf("%q: %q stands in %q", text, r, out.String())
+			}
+		}
+		var back map[string]string
+		if err := json.Unmarshal([]byte(out.String()), &back); err != nil || back["value"] != text {
+			t.Errorf("%q: read as %q, %v", text, back["value"], err)
+		}
 	}
 }
 

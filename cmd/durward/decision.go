@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
@@ -105,12 +108,27 @@ func headerLines(fields []verdict.Field) []headerLine {
 	return out
 }
 
-// writeJSON writes one JSON document.
+// writeJSON writes one JSON document. What a terminal would obey is escaped: no more than ASCII has meaning outside of strings.
 func writeJSON(w io.Writer, document any) error {
-	e := json.NewEncoder(w)
+	var text strings.Builder
+	e := json.NewEncoder(&text)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(document)
+	if err := e.Encode(document); err != nil {
+		return err
+	}
+	var out []byte
+	for _, r := range text.String() {
+		if r == '\n' || unicode.IsPrint(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, half := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, half)
+		}
+	}
+	_, err := w.Write(out)
+	return err
 }
 
 // page collects lines for people. What a terminal would obey is escaped.

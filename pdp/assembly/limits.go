@@ -100,8 +100,8 @@ func (a *limitsAdmin) list(*http.Request, caller) (any, *refusal) {
 	return out, nil
 }
 
-// top answers who is near a limit or over it.
-func (a *limitsAdmin) top(r *http.Request, _ caller) (any, *refusal) {
+// top answers who is near a limit or over it. Who looked is recorded.
+func (a *limitsAdmin) top(r *http.Request, who caller) (any, *refusal) {
 	query := r.URL.Query()
 	most := 20
 	if text := query.Get("n"); text != "" {
@@ -112,11 +112,19 @@ func (a *limitsAdmin) top(r *http.Request, _ caller) (any, *refusal) {
 		most = n
 	}
 	wanted := limitsapi.Target{Bundle: query.Get("bundle"), Service: query.Get("service"), Domain: query.Get("domain"), Limit: query.Get("limit")}
+	meant := slices.DeleteFunc(a.places(), func(p *place) bool { return !p.isMeant(&wanted) })
+	if len(meant) == 0 && wanted.Bundle+wanted.Service+wanted.Domain+wanted.Limit != "" {
+		return nil, &refusal{http.StatusNotFound, "there is no such limit in force"}
+	}
+	event, no := a.event(r, who, "limits.top", &counter{Place: limitsapi.Place{Bundle: wanted.Bundle, Service: wanted.Service, Domain: wanted.Domain, Limit: wanted.Limit}})
+	if no != nil {
+		return nil, no
+	}
+	if no := a.record(r, event, "done"); no != nil {
+		return nil, no
+	}
 	out := limitsapi.Top{WindowMS: a.usage.Window().Milliseconds(), Keys: []limitsapi.Key{}}
-	for _, l := range a.places() {
-		if !l.isMeant(&wanted) {
-			continue
-		}
+	for _, l := range meant {
 		for _, k := range a.usage.Keys(l.keys) {
 			out.Keys = append(out.Keys, keyView(l, &k))
 		}

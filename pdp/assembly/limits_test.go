@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -290,7 +291,8 @@ func (w *limitsWorld) events() []map[string]any {
 		if err := json.Unmarshal([]byte(line), &event); err != nil {
 			w.t.Fatal(err)
 		}
-		if event["time"] == nil || len(event["id"].(string)) != 32 || len(event["counter"].(string)) != 64 {
+		counter, _ := event["counter"].(string)
+		if event["time"] == nil || len(event["id"].(string)) != 32 || (event["event"] != "limits.top") != (len(counter) == 64) {
 			w.t.Errorf("%s", line)
 		}
 		if ids[event["id"]] == "" {
@@ -389,19 +391,37 @@ func TestLimitsTop(t *testing.T) {
 		Values: []limitsapi.Value{{Name: "client.network", Value: "192.0.2.3"}, {Name: "request.header.x-device", Value: "\u202eevil"}},
 	}
 	for query, want := range map[string][]limitsapi.Key{
-		"":                        {alice, first, long, bill, evil},
-		"?n=2":                    {alice, first},
-		"?service=bills":          {bill},
-		"?limit=per-address&n=1":  {first},
-		"?domain=edge":            {alice},
-		"?bundle=other":           nil,
-		"?limit=everybody":        nil,
-		"?service=orders&n=1000":  {first, long, evil},
-		"?service=orders&limit=x": nil,
+		"":                       {alice, first, long, bill, evil},
+		"?n=2":                   {alice, first},
+		"?service=bills":         {bill},
+		"?limit=per-address&n=1": {first},
+		"?domain=edge":           {alice},
+		"?limit=everybody":       nil,
+		"?service=orders&n=1000": {first, long, evil},
 	} {
 		if diff := cmp.Diff(want, top(query)); diff != "" {
 			t.Errorf("%s: %s", query, diff)
 		}
+	}
+	// Who looked at whom is recorded: keys hold values of requests.
+	asked := map[string]bool{}
+	for _, event := range w.events() {
+		if event["event"] != "limits.top" || event["outcome"] != "done" || event["caller"] != "local" || event["peer_address"] != "127.0.0.1" {
+			t.Errorf("%v", event)
+		}
+		asked[fmt.Sprintf("%v/%v/%v", event["service"], event["domain"], event["limit"])] = true
+	}
+	if len(asked) != 6 || !asked["<nil>/edge/<nil>"] || !asked["<nil>/<nil>/per-address"] {
+		t.Errorf("recorded: %v", asked)
+	}
+	recorded := len(w.records.String())
+	for _, query := range []string{"?bundle=other", "?service=orders&limit=x", "?limit=\u202e", "?domain=x"} {
+		if status, text := w.do("GET", limitsapi.TopPath+query, "", nil, nil); status != http.StatusNotFound || text != "there is no such limit in force" {
+			t.Errorf("%s: %d %s", query, status, text)
+		}
+	}
+	if len(w.records.String()) != recorded {
+		t.Error("a look at nothing is recorded")
 	}
 	for _, n := range []string{"0", "1001", "x", "-1"} {
 		if status, _ := w.do("GET", limitsapi.TopPath+"?n="+n, "", nil, nil); status != http.StatusBadRequest {
@@ -649,6 +669,9 @@ func TestLimitsNeedARecord(t *testing.T) {
 	if status, text := w.do("GET", limitsapi.PeekPath+"?service=orders&limit=per-address"+ordersKey, "", nil, &p); status != 503 || text != "it cannot be recorded who does this" {
 		t.Errorf("peek: %d %s", status, text)
 	}
+	if status, text := w.do("GET", limitsapi.TopPath, "", nil, nil); status != 503 || text != "it cannot be recorded who does this" {
+		t.Errorf("top: %d %s", status, text)
+	}
 	body := `{"service": "orders", "limit": "per-address", "key": [{"name": "client.network", "value": "192.0.2.1"}, {"name": "request.header.x-device", "value": "tablet"}]}`
 	if status, text := w.do("POST", limitsapi.UnblockPath, body, nil, nil); status != 503 || text != "it cannot be recorded who does this" {
 		t.Errorf("unblock: %d %s", status, text)
@@ -777,7 +800,7 @@ func TestLimitsGuard(t *testing.T) {
 		as("other")
 		expect(t, w, nil, 403, 403)
 		events := w.events()
-		if len(events) != 6 {
+		if len(events) != 9 { // three looks and three changes
 			t.Fatalf("%d events", len(events))
 		}
 		certificate, _ := events[1]["certificate"].(map[string]any)

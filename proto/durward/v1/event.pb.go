@@ -26,7 +26,7 @@ const (
 // field names, among the records of decisions. Only events have the member "event".
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// event says what was done: "limits.peek", "limits.unblock".
+	// event says what was done: "limits.top", "limits.peek", "limits.unblock".
 	Event string `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
 	// id is the same for the lines of one action.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
@@ -40,7 +40,7 @@ type Event struct {
 	PeerAddress string `protobuf:"bytes,6,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
 	// certificate is the verified certificate of the connection.
 	Certificate *RecordedCertificate `protobuf:"bytes,7,opt,name=certificate,proto3" json:"certificate,omitempty"`
-	// bundle, service, domain and limit are what it was done to.
+	// bundle, service, domain and limit are what it was done to; of "limits.top" those that were asked for, none for all.
 	Bundle  string `protobuf:"bytes,8,opt,name=bundle,proto3" json:"bundle,omitempty"`
 	Service string `protobuf:"bytes,9,opt,name=service,proto3" json:"service,omitempty"`
 	Domain  string `protobuf:"bytes,10,opt,name=domain,proto3" json:"domain,omitempty"`
@@ -49,7 +49,8 @@ type Event struct {
 	// anyway stand as "sha256:" and the hash: who knows a value can find it, nobody can read it. Those of a name that may hold a
 	// credential are "[masked]".
 	Key []*RecordedField `protobuf:"bytes,12,rep,name=key,proto3" json:"key,omitempty"`
-	// counter is the SHA-256 of the counter's key in the store; absent where a value is masked.
+	// counter is the SHA-256 of the counter's key in the store; absent where a value is masked, and of
+	// "limits.top".
 	Counter string `protobuf:"bytes,13,opt,name=counter,proto3" json:"counter,omitempty"`
 	// detail is a short text for operators.
 	Detail        string `protobuf:"bytes,14,opt,name=detail,proto3" json:"detail,omitempty"`

@@ -68,7 +68,7 @@ func (f *adminFlags) ask(ctx context.Context, method, path string, query url.Val
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking the server: %w", withoutURL(err))
+		return fmt.Errorf("asking the server at %s: %w; is that the admin address, and does it speak TLS?", shown(f.Admin), withoutURL(err))
 	}
 	defer func() { _ = response.Body.Close() }()
 	return f.read(response, answer)
@@ -122,6 +122,9 @@ func (f *adminFlags) client() (*http.Client, *url.URL, error) {
 		if u.Port() == "" {
 			address = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[scheme])
 		}
+	}
+	if _, port, err := net.SplitHostPort(address); network == "tcp" && (err != nil || port == "") {
+		return nil, nil, fmt.Errorf("%w --admin: %s is no address: host:port, unix:PATH, or an http or https URL", errInvalid, shown(f.Admin))
 	}
 	if scheme == "http" && !f.Insecure && network == "tcp" && !isLocal(address) && !strings.HasPrefix(address, "localhost:") {
 		return nil, nil, fmt.Errorf("%w --admin: %s is beyond this machine; ask over TLS (https://, --ca, --cert), or spell out --insecure", errInvalid, f.Admin)

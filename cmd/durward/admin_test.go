@@ -132,6 +132,20 @@ func TestAdminAnswers(t *testing.T) {
 	}
 }
 
+// TestAdminAddresses: what is no address is not taken for one far away, and a wrong one is named.
+func TestAdminAddresses(t *testing.T) {
+	for address, want := range map[string]string{
+		"": "no address", "localhost": "no address", "127.0.0.1": "no address", "::1": "no address", "localhost:": "no address", "http://": "a URL of the admin listener",
+		"192.0.2.1:9192": "beyond this machine", ":9192": "beyond this machine",
+		"unix:/nobody/there": "at unix:/nobody/there: dial unix", "127.0.0.1:1": "at 127.0.0.1:1: dial tcp", "https://127.0.0.1:1": "is that the admin address",
+	} {
+		list := &limitsListCommand{Admin: adminFlags{Admin: address, Timeout: 10 * time.Second}}
+		if err := list.Run(t.Context(), streams{out: io.Discard}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", address, err, want)
+		}
+	}
+}
+
 // TestStatusOfAStranger: the words behind a status are whoever's answers at a wrong address.
 func TestStatusOfAStranger(t *testing.T) {
 	var config net.ListenConfig

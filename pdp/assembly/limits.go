@@ -36,12 +36,18 @@ type limitsAdmin struct {
 // register adds the paths. host is the listener's own.
 func (a *limitsAdmin) register(mux *http.ServeMux, known *callers, address string) {
 	host, _, _ := net.SplitHostPort(address)
+	loaded := func(r *http.Request, who caller, handle func(*http.Request, caller) (any, *refusal)) (any, *refusal) {
+		if a.snapshot() == nil { // which is not the same as no limit
+			return nil, &refusal{http.StatusServiceUnavailable, "no bundle is in force yet, every request is denied: see the server's log"}
+		}
+		return handle(r, who)
+	}
 	look := func(handle func(*http.Request, caller) (any, *refusal)) http.Handler {
 		return known.serve(func(r *http.Request, who caller) (any, *refusal) {
 			if no := mayRead(r, who, host); no != nil {
 				return nil, no
 			}
-			return handle(r, who)
+			return loaded(r, who, handle)
 		})
 	}
 	mux.Handle("GET "+limitsapi.ListPath, look(a.list))
@@ -51,7 +57,7 @@ func (a *limitsAdmin) register(mux *http.ServeMux, known *callers, address strin
 		if no := mayChange(r, host); no != nil {
 			return nil, no
 		}
-		return a.unblock(r, who)
+		return loaded(r, who, a.unblock)
 	}))
 }
 

@@ -87,6 +87,34 @@ func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
 // Cont resumes a suspended process.
 func (s *Server) Cont() { s.signal(syscall.SIGCONT) }
 
+// BeginLoading makes the server load what it holds anew, as one with persistence does after a restart, for about five seconds
+// unless EndLoading comes before. Meanwhile it answers LOADING, ten times a second.
+func (s *Server) BeginLoading() {
+	s.tb.Helper()
+	// It looks at its connections whenever it has read two megabytes, which is one of these keys.
+	for _, command := range []string{"CONFIG SET rdbcompression no", "DEBUG POPULATE 48 filler 2097152", "CONFIG SET key-load-delay 100000"} {
+		if got := s.Do(strings.Fields(command)...); got != "OK" {
+			s.tb.Fatalf("redis command %s: %s", command, got)
+		}
+	}
+	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	s.tb.Cleanup(func() { _ = conn.Close() })
+	if _, err := conn.Write([]byte("DEBUG RELOAD\r\n")); err != nil { // answered when it is over
+		s.tb.Fatal(err)
+	}
+	await(s.tb, "redis-server loads", func() bool { return strings.HasPrefix(s.Do("PING"), "-LOADING") })
+}
+
+// EndLoading lets the server load quickly what it has yet to load.
+func (s *Server) EndLoading() {
+	s.tb.Helper()
+	s.Do("CONFIG", "SET", "key-load-delay", "0")
+	await(s.tb, "redis-server has loaded", func() bool { return s.Do("PING") == "PONG" })
+}
+
 // Restart kills the server if it runs and starts an empty one on the same port.
 func (s *Server) Restart() {
 	s.tb.Helper()

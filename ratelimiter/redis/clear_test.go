@@ -62,6 +62,7 @@ func TestClearFailsWithoutRedis(t *testing.T) {
 
 // In a cluster the counter is found wherever its slot is: at its node, at both ends of a move, and behind it.
 func TestClearInACluster(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3, nil)
 	s := newCluster(t, c, nil)
 	l := limit(t, ratelimiter.Definition{Name: "one", Count: 1, Window: time.Hour})

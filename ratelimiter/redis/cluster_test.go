@@ -33,7 +33,7 @@ func newCluster(t testing.TB, c *redistest.Cluster, change func(*redis.Options))
 var scopes = []string{"hooli", "stark", "globex"}
 
 func TestScopesLieApart(t *testing.T) {
-	c := redistest.StartCluster(t, 3, nil)
+	c := redis.SharedCluster(t)
 	seen := map[*redistest.Server]bool{}
 	for _, scope := range scopes {
 		seen[c.OwnerOf("rl:{"+scope+"}:")] = true
@@ -53,7 +53,7 @@ func scoped(l *ratelimiter.Limit, scope, key string, cost int64) ratelimiter.Cha
 func TestClusterAgreesWithMemory(t *testing.T) {
 	ctx, now := context.Background(), time.UnixMicro(1_790_000_000_000_000)
 	clock := func() time.Time { return now }
-	shared := newCluster(t, redistest.StartCluster(t, 3, nil), func(o *redis.Options) { o.ScriptTime = clock })
+	shared := newCluster(t, redis.SharedCluster(t), func(o *redis.Options) { o.ScriptTime = clock })
 	local := newMemory(t, clock)
 	rng := rand.New(rand.NewPCG(7, 11))
 	var limits []*ratelimiter.Limit
@@ -101,7 +101,7 @@ func TestClusterAgreesWithMemory(t *testing.T) {
 // limit lets, and the others are charged for these alone, whatever was taken for a while and given back.
 func TestExactAcrossSlots(t *testing.T) {
 	const callers, calls, tight, roomy = 64, 50, 100, 10_000
-	cluster := redistest.StartCluster(t, 3, nil)
+	cluster := redis.SharedCluster(t)
 	for i, scope := range scopes {
 		for _, algorithm := range []ratelimiter.Algorithm{ratelimiter.GCRA, ratelimiter.FixedWindow, ratelimiter.SlidingWindow, ratelimiter.SlidingLog} {
 			t.Run(fmt.Sprint(scope, " refuses, by ", algorithm), func(t *testing.T) {
@@ -240,7 +240,7 @@ func remaining(t *testing.T, s *redis.Store, c ratelimiter.Charge) int64 {
 func TestRefusalChargesNothingBehindIt(t *testing.T) {
 	var mu sync.Mutex
 	operations := map[string]int{}
-	c := redistest.StartCluster(t, 3, nil)
+	c := redis.SharedCluster(t)
 	s := newCluster(t, c, func(o *redis.Options) {
 		o.OnCall = func(c redis.Call) {
 			mu.Lock()
@@ -266,6 +266,7 @@ func TestRefusalChargesNothingBehindIt(t *testing.T) {
 // TestDeadNodeCostsItsSlotsAlone: the breaker of one node is not that of the others; what was taken elsewhere for a decision
 // that a dead node had no part in is given back.
 func TestDeadNodeCostsItsSlotsAlone(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3, nil)
 	s := newCluster(t, c, func(o *redis.Options) { o.Breaker.MaxPause = 200 * time.Millisecond })
 	ctx, charges := context.Background(), inThree(t, "k")
@@ -306,6 +307,7 @@ func TestDeadNodeCostsItsSlotsAlone(t *testing.T) {
 
 // TestLostAnswerInOneSlotCountsInAll: a node that got its part may have charged it; so the decision counts as charged.
 func TestLostAnswerInOneSlotCountsInAll(t *testing.T) {
+	t.Parallel()
 	cut := map[string]*atomic.Bool{}
 	var victim string
 	c := redistest.StartCluster(t, 3, func(addr string) string {
@@ -331,6 +333,7 @@ func TestLostAnswerInOneSlotCountsInAll(t *testing.T) {
 
 // TestReplicaOfACluster: a replica that takes over answers by what it has, without a restart of ours.
 func TestReplicaOfACluster(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3, nil)
 	s := newCluster(t, c, func(o *redis.Options) { o.Breaker.MaxPause, o.Timeout = 200*time.Millisecond, time.Second })
 	ctx, charges := context.Background(), inThree(t, "k")[:1]

@@ -211,7 +211,7 @@ func TestLoginAndTLS(t *testing.T) {
 	if err := client("rediss://"+front, func(o *redis.Options) { o.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13} }); err != nil {
 		t.Errorf("TLS: %v", err)
 	}
-	if err := client("rediss://"+acl.Addr(), nil); err == nil || !strings.Contains(err.Error(), "a port without TLS") {
+	if err := client("rediss://"+acl.Addr(), func(o *redis.Options) { o.Timeout = time.Second }); err == nil || !strings.Contains(err.Error(), "a port without TLS") {
 		t.Errorf("TLS with a port that has none: %v", err)
 	}
 	if err := client("rediss://"+front, nil); err == nil {

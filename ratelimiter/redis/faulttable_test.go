@@ -20,6 +20,8 @@ type fault struct {
 	open func(t *testing.T, key string, change func(*redis.Options)) (s *redis.Store, hurt, heal func())
 	// outage: decisions go by on_error meanwhile. ran: what was sent meanwhile was charged. forgets: counters start anew.
 	outage, ran, forgets bool
+	// says is what Redis answers meanwhile, for which it gets longer, and what it answers so is not charged.
+	says string
 }
 
 func oneServer(hurt, heal func(*redistest.Server)) func(*testing.T, string, func(*redis.Options)) (*redis.Store, func(), func()) {
@@ -43,6 +45,18 @@ var faults = []fault{
 	{name: "hung", open: oneServer((*redistest.Server).Stop, (*redistest.Server).Cont), outage: true},
 	{name: "restarted without persistence", open: oneServer((*redistest.Server).Restart, nothing), forgets: true},
 	{name: "slow", open: behindFront(300 * time.Millisecond), outage: true, ran: true},
+	{name: "loading", open: oneServer((*redistest.Server).BeginLoading, (*redistest.Server).EndLoading), outage: true, says: "LOADING"},
+	{name: "cluster that lacks slots", outage: true, says: "CLUSTERDOWN", open: func(t *testing.T, key string, change func(*redis.Options)) (*redis.Store, func(), func()) {
+		c := redistest.StartCluster(t, 3, nil, "--cluster-require-full-coverage", "yes")
+		owner, other := c.OwnerOf(key), c.Nodes[0]
+		if other == owner {
+			other = c.Nodes[1]
+		}
+		return newCluster(t, c, change), func() {
+			other.Kill()
+			within(t, "the cluster is down", func() bool { return strings.HasPrefix(owner.Do("GET", key), "-CLUSTERDOWN") })
+		}, other.Restart
+	}},
 	{name: "replica promoted by a sentinel", outage: true, open: func(t *testing.T, key string, change func(*redis.Options)) (*redis.Store, func(), func()) {
 		servers := redistest.StartSentinel(t, nil, nil)
 		return newSentinel(t, servers, change), func() {
@@ -86,17 +100,24 @@ type counted struct {
 
 // tableRun is one fault.
 type tableRun struct {
-	l *ratelimiter.Limiter
+	l    *ratelimiter.Limiter
+	says string
 
 	mu      sync.Mutex
-	failed  int64         // calls that were made and failed
+	said    int64         // calls to which Redis answered what it says
+	failed  int64         // others that were made and failed
 	longest time.Duration // wait of a caller
 }
 
 func (r *tableRun) call(c redis.Call) {
-	if c.Err != nil && !errors.Is(c.Err, redis.ErrOpen) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	if c.Err == nil || errors.Is(c.Err, redis.ErrOpen) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.says != "" && strings.HasPrefix(c.Err.Error(), r.says) {
+		r.said++
+	} else {
 		r.failed++
 	}
 }
@@ -124,10 +145,14 @@ func (r *tableRun) take(t *testing.T, c *counted) ratelimiter.Decision {
 }
 
 // TestFaultTable: for each way in which Redis fails and each on_error the answer meanwhile, what is charged, and that Redis
-// decides again without anybody's help. How long callers wait is printed.
+// decides again without anybody's help. How long callers wait is printed. Faults run side by side: most of it is waiting.
 func TestFaultTable(t *testing.T) {
+	t.Parallel()
 	for _, f := range faults {
-		t.Run(f.name, func(t *testing.T) { f.run(t) })
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			f.run(t)
+		})
 	}
 }
 
@@ -138,11 +163,14 @@ func (f *fault) run(t *testing.T) {
 		l := limit(t, ratelimiter.Definition{Name: name, Count: count, Window: ratelimiter.MaxWindow, OnError: on})
 		limits[on] = &counted{charges: []ratelimiter.Charge{charge(l, "k", 1)}}
 	}
-	r := &tableRun{}
+	r := &tableRun{says: f.says}
 	s, hurt, heal := f.open(t, string(limits[ratelimiter.Deny].charges[0].Key), func(o *redis.Options) {
 		o.OnCall, o.Timeout, o.Breaker.MaxPause = r.call, 100*time.Millisecond, 200*time.Millisecond
-		if !f.outage {
+		switch {
+		case !f.outage:
 			o.Timeout = patient
+		case f.says != "":
+			o.Timeout = time.Second
 		}
 	})
 	var err error
@@ -162,6 +190,9 @@ func (f *fault) run(t *testing.T) {
 	if f.outage {
 		r.checkOutage(t, limits)
 		t.Logf("the longest wait of a caller meanwhile: %v", r.longest)
+		if f.says != "" && r.said == 0 {
+			t.Errorf("Redis never said %s", f.says)
+		}
 	} else {
 		for on, c := range limits {
 			for range 10 {

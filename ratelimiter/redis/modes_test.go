@@ -29,12 +29,14 @@ func newSentinel(t testing.TB, s *redistest.Sentinel, change func(*redis.Options
 
 // TestSentinelFailsOver: the store follows the master, with the counters that the replica had.
 func TestSentinelFailsOver(t *testing.T) {
+	t.Parallel()
 	for name, hurt := range map[string]func(*redistest.Sentinel){
 		"killed":  func(s *redistest.Sentinel) { s.Master.Kill() },
 		"hung":    func(s *redistest.Sentinel) { s.Master.Stop() },
 		"by hand": (*redistest.Sentinel).Failover,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			servers, heard := redistest.StartSentinel(t, nil, nil), make(chan redis.Health, 100)
 			s := newSentinel(t, servers, func(o *redis.Options) {
 				o.Timeout = time.Second
@@ -88,6 +90,7 @@ func TestSentinelFailsOver(t *testing.T) {
 
 // TestReadOnlyMaster: a master that was made a replica says so, nothing is charged, and the store asks who is the master now.
 func TestReadOnlyMaster(t *testing.T) {
+	t.Parallel()
 	servers := redistest.StartSentinel(t, nil, nil)
 	s := newSentinel(t, servers, nil)
 	ctx := context.Background()
@@ -154,6 +157,7 @@ func TestStaleSentinel(t *testing.T) {
 
 // TestLoginAndTLSInEveryMode: with a user whom the servers know, through a front that ends TLS.
 func TestLoginAndTLSInEveryMode(t *testing.T) {
+	t.Parallel()
 	const password, sentinelPassword = "p/#s:w@rd", "s3ntinel"
 	cert, roots := certificate(t)
 	server := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}

@@ -145,7 +145,7 @@ func TestRefundLeavesNoKey(t *testing.T) {
 
 // TestSlots compares with the slots that Redis' specification and a server name.
 func TestSlots(t *testing.T) {
-	c := redistest.StartCluster(t, 1, nil)
+	c := SharedCluster(t)
 	if got := slotOf("123456789"); got != 0x31c3 {
 		t.Errorf("the specification's key lies in %d", got)
 	}
@@ -176,7 +176,7 @@ func TestRedirections(t *testing.T) {
 // TestRefundBesideLeases: units that others took in advance have their places behind a charge of GCRA, which therefore stays
 // where anybody has charged since; and a decision in several slots takes nothing in advance.
 func TestRefundBesideLeases(t *testing.T) {
-	c := redistest.StartCluster(t, 1, nil)
+	c := SharedCluster(t)
 	s := newStore(t, c.Nodes[0], func(o *Options) { o.URL, o.Mode, o.Addresses = "", Cluster, c.Addrs() })
 	ctx := context.Background()
 	d := ratelimiter.Definition{Name: "leased", Count: 100, Window: ratelimiter.MaxWindow, Lease: 10}

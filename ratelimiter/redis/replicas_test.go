@@ -212,6 +212,7 @@ func TestReplicaRuns(t *testing.T) {
 
 // TestReplicasOfACluster: replicas that began at different nodes find the one set, and find it again when its slot has moved.
 func TestReplicasOfACluster(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3, nil)
 	var replicas []*redis.Replica
 	for i := range 3 {
@@ -251,6 +252,7 @@ func TestReplicasOfACluster(t *testing.T) {
 
 // TestReplicasOfSentinels: beats follow the master that sentinels name.
 func TestReplicasOfSentinels(t *testing.T) {
+	t.Parallel()
 	servers := redistest.StartSentinel(t, nil, nil)
 	r, err := newSentinel(t, servers, nil).Replica(redis.ReplicaOptions{})
 	if err != nil {

@@ -52,9 +52,7 @@ func New(o Options) (*Store, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	// The library writes lines of its own to standard error, which is the log of whoever runs us. All that they say
-	// comes back as errors too.
-	goredis.SetLogger(silent{})
+	silence()
 	s := &Store{script: goredis.NewScript(scriptText()), opt: o}
 	switch o.Mode {
 	case Single:
@@ -75,6 +73,10 @@ func New(o Options) (*Store, error) {
 	s.directory.start()
 	return s, nil
 }
+
+// silence keeps the library from writing lines of its own to standard error, which is the log of whoever runs us. All that
+// they say comes back as errors too. It is done once, for the library looks at its logger without a lock.
+var silence = sync.OnceFunc(func() { goredis.SetLogger(silent{}) })
 
 type silent struct{}
 

@@ -73,7 +73,7 @@ func charge(l *ratelimiter.Limit, key string, cost int64) ratelimiter.Charge {
 func eachStore(t *testing.T, test func(*testing.T, ratelimiter.Store)) {
 	t.Run("memory", func(t *testing.T) { test(t, newMemory(t, time.Now)) })
 	t.Run("redis", func(t *testing.T) { test(t, newRedis(t, redistest.Start(t).URL(), nil)) })
-	t.Run("cluster", func(t *testing.T) { test(t, newCluster(t, redistest.StartCluster(t, 3, nil), nil)) })
+	t.Run("cluster", func(t *testing.T) { test(t, newCluster(t, redis.SharedCluster(t), nil)) })
 }
 
 func must(t testing.TB) func(ratelimiter.Decision, error) ratelimiter.Decision {

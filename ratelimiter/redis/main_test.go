@@ -1,0 +1,53 @@
+package redis
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/durward-pdp/durward/internal/redistest"
+)
+
+// SharedCluster returns a cluster of three nodes, without keys, for tests that leave it as it is and do not run side by side:
+// nodes wait for two seconds before they serve.
+func SharedCluster(t testing.TB) *redistest.Cluster {
+	t.Helper()
+	shared.TB = t
+	if shared.cluster == nil {
+		shared.cluster = redistest.StartCluster(&shared, 3, nil)
+	}
+	for _, s := range shared.cluster.Nodes {
+		if got := s.Do("FLUSHALL"); got != "OK" {
+			t.Fatal(got)
+		}
+	}
+	return shared.cluster
+}
+
+// process is the test that uses it at the moment, but what it starts lives as long as the process.
+type process struct {
+	testing.TB
+	cluster  *redistest.Cluster
+	cleanups []func()
+}
+
+var shared process
+
+func (p *process) Cleanup(f func()) { p.cleanups = append(p.cleanups, f) }
+
+func (p *process) TempDir() string {
+	dir, err := os.MkdirTemp("", "durward-redis-")
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, f := range slices.Backward(shared.cleanups) {
+		f()
+	}
+	os.Exit(code)
+}

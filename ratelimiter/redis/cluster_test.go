@@ -305,6 +305,21 @@ func TestDeadNodeCostsItsSlotsAlone(t *testing.T) {
 	}
 }
 
+// TestNodeOfAClusterAsASingleServer: what it does not serve is trouble that operators hear of, not a server that works.
+func TestNodeOfAClusterAsASingleServer(t *testing.T) {
+	c, charges := redis.SharedCluster(t), inThree(t, "k")
+	s := newRedis(t, c.OwnerOf(string(charges[0].Key)).URL(), nil)
+	must(t)(s.Take(context.Background(), charges[:1]))
+	for range 10 {
+		if d, err := s.Take(context.Background(), charges[1:2]); err == nil {
+			t.Fatalf("%+v of a node that has no such key", d)
+		}
+	}
+	if h := s.Health(); h.State == redis.Closed || !strings.HasPrefix(fmt.Sprint(h.Cause), "MOVED") {
+		t.Errorf("health %+v", h)
+	}
+}
+
 // TestLostAnswerInOneSlotCountsInAll: a node that got its part may have charged it; so the decision counts as charged.
 func TestLostAnswerInOneSlotCountsInAll(t *testing.T) {
 	t.Parallel()

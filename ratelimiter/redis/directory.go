@@ -35,6 +35,7 @@ type directory struct {
 	end     context.CancelFunc
 	wake    chan struct{}
 	looked  chan struct{} // closed after the first round
+	closing chan struct{} // closed by close
 	first   sync.Once
 	looking sync.Mutex // one round at a time
 	ended   sync.WaitGroup
@@ -48,6 +49,7 @@ func newDirectory(s *Store, slots int) *directory {
 	return &directory{
 		store: s, slots: make([]atomic.Pointer[node], slots), nodes: map[string]*node{},
 		end: func() {}, wake: make(chan struct{}, 1), looked: make(chan struct{}),
+		closing: make(chan struct{}),
 	}
 }
 
@@ -175,12 +177,23 @@ func (d *directory) install(l layout) {
 	for addr, n := range d.nodes {
 		if !used[addr] {
 			delete(d.nodes, addr)
-			d.ended.Go(func() {
-				n.breaker.retire(d.store.opt.Now())
-				_ = n.close() // connections to a server that is gone
-			})
+			d.ended.Go(func() { d.dismiss(n) })
 		}
 	}
+}
+
+// dismiss closes a node that nobody is sent to any more: once calls of other nodes that were sent there, by ASK, have had their
+// time, for one that is cut off may have charged.
+func (d *directory) dismiss(n *node) {
+	n.breaker.retire(d.store.opt.Now())
+	n.queue.close()
+	guests := time.NewTimer(d.store.opt.Timeout)
+	defer guests.Stop()
+	select {
+	case <-guests.C:
+	case <-d.closing:
+	}
+	_ = n.close() // connections to a server that is gone
 }
 
 // all returns the nodes.
@@ -196,6 +209,9 @@ func (d *directory) all() []*node {
 
 func (d *directory) close() error {
 	d.mu.Lock()
+	if !d.closed {
+		close(d.closing)
+	}
 	d.closed = true
 	d.mu.Unlock()
 	d.end()

@@ -194,7 +194,7 @@ func (l *lane) ask(ctx context.Context, n *node, asking bool, now time.Time) ([]
 		reply, err = l.eval(ctx, n, asking, "eval", scriptText())
 	}
 	_, _, elsewhere := redirection(err, n.addr)
-	works := err == nil || elsewhere || goredis.IsTryAgainError(err)
+	works := err == nil || s.directory.clustered() && (elsewhere || goredis.IsTryAgainError(err))
 	n.breaker.leave(p, works, err, s.opt.Now())
 	if !works {
 		s.directory.doubt()

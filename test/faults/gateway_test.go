@@ -96,6 +96,13 @@ func start(t *testing.T, o stack.Options) *gateway {
 func startWith(t *testing.T, i issuer, o stack.Options) *gateway {
 	t.Helper()
 	o.Binary, o.FreePorts, o.KeySet = durward(t), true, i.keys
+	change := o.Envoy
+	o.Envoy = func(text string) string {
+		if change != nil {
+			text = change(text)
+		}
+		return unhurried(t, text)
+	}
 	if o.Bundle == nil {
 		o.Bundle = map[string]string{servicePath: ordersService}
 	}
@@ -109,6 +116,21 @@ func startWith(t *testing.T, i issuer, o stack.Options) *gateway {
 		}
 	})
 	return &gateway{Stack: s, issuer: i}
+}
+
+// unhurried lets Envoy wait ten times as long for an answer, in all and of one replica: on a busy machine a program can be kept
+// waiting for a core longer than the shipped deadlines, which says nothing about Durward. One that did not answer at all would
+// still be a failed question.
+func unhurried(t *testing.T, text string) string {
+	t.Helper()
+	const question = "envoy_grpc: {cluster_name: durward, authority: durward}\n                        timeout: "
+	for shipped, longer := range map[string]string{question + "1s": question + "10s", "max_interval: 0.400s": "max_interval: 4s"} {
+		if strings.Count(text, shipped) != 1 {
+			t.Errorf("envoy.yaml does not hold %q once", shipped)
+		}
+		text = strings.Replace(text, shipped, longer, 1)
+	}
+	return text
 }
 
 // settings returns an option that changes durward.yaml; each pair must find its text.

@@ -85,7 +85,7 @@ func crash(t *testing.T, g *gateway, r *stack.Replica) {
 		t.Fatal(err)
 	}
 	// Both replicas have some of what is in flight; the other one answers, so what stays is this one's. Envoy's
-	// deadline of 1 s goes on meanwhile: it is not waited for long.
+	// deadline goes on meanwhile: it is not waited for long.
 	for range 20 {
 		stats, err := g.Stats(within(t, 5*time.Second))
 		if err != nil {

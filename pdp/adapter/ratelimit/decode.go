@@ -6,7 +6,6 @@ import (
 
 	rlscommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/durward-pdp/durward/pdp/request"
 )
@@ -52,11 +51,12 @@ func readDescriptor(out *request.Descriptor, in *rlscommonv3.RateLimitDescriptor
 		out.Hits = &n
 	}
 	if limit := in.GetLimit(); limit != nil {
-		out.Override = &request.Override{RequestsPerUnit: limit.GetRequestsPerUnit(), Unit: unitName(limit.GetUnit())}
+		out.Override = &request.Override{RequestsPerUnit: limit.GetRequestsPerUnit(), Unit: unitName(rlsv3.RateLimitResponse_RateLimit_Unit(limit.GetUnit()))}
 	}
 }
 
-// unitName returns a unit's name; "unknown", or "" for a number without a name, are none.
-func unitName(unit typev3.RateLimitUnit) string {
-	return strings.ToLower(typev3.RateLimitUnit_name[int32(unit)])
+// unitName returns a unit's name; "unknown", or "" for a number without a name, are none. The units of answers have the
+// numbers of those in overrides, and one more, the week.
+func unitName(unit rlsv3.RateLimitResponse_RateLimit_Unit) string {
+	return strings.ToLower(rlsv3.RateLimitResponse_RateLimit_Unit_name[int32(unit)])
 }

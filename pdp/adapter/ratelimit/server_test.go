@@ -58,6 +58,7 @@ func TestRead(t *testing.T) {
 		Descriptors: []*rlscommonv3.RateLimitDescriptor{
 			{Entries: []*rlscommonv3.RateLimitDescriptor_Entry{{Key: "a", Value: "b"}, {Key: "c"}}, HitsAddend: wrapperspb.UInt64(0)},
 			{Limit: &rlscommonv3.RateLimitDescriptor_RateLimitOverride{RequestsPerUnit: 5, Unit: typev3.RateLimitUnit_MONTH}},
+			{Limit: &rlscommonv3.RateLimitDescriptor_RateLimitOverride{Unit: 7}}, // the week of answers
 			{Limit: &rlscommonv3.RateLimitDescriptor_RateLimitOverride{Unit: 99}},
 			nil,
 		},
@@ -66,6 +67,7 @@ func TestRead(t *testing.T) {
 	want := &request.Descriptors{Domain: "edge", Hits: 3, List: []request.Descriptor{
 		{Pairs: []request.Pair{{Key: "a", Value: "b"}, {Key: "c"}}, Hits: &zero},
 		{Pairs: []request.Pair{}, Override: &request.Override{RequestsPerUnit: 5, Unit: "month"}},
+		{Pairs: []request.Pair{}, Override: &request.Override{Unit: "week"}},
 		{Pairs: []request.Pair{}, Override: &request.Override{}},
 		{Pairs: []request.Pair{}},
 	}}
@@ -183,7 +185,7 @@ func TestStatuses(t *testing.T) {
 	if ok.GetOverallCode() != rlsv3.RateLimitResponse_OK || ok.GetStatuses()[0].GetCode() != rlsv3.RateLimitResponse_OVER_LIMIT {
 		t.Errorf("an allow with a quota that is over: %v", ok)
 	}
-	for unit := typev3.RateLimitUnit_SECOND; unitName(unit) != ""; unit++ {
+	for unit := rlsv3.RateLimitResponse_RateLimit_SECOND; unit <= rlsv3.RateLimitResponse_RateLimit_WEEK; unit++ {
 		s := limited(1, false, false, 0)
 		s.Limit.Unit = unitName(unit)
 		if got := statusOf(&s).GetCurrentLimit().GetUnit(); got.String() != unit.String() {

@@ -174,12 +174,17 @@ func TestLimits(t *testing.T) {
 
 // TestQuotaMode makes a quota of every rule, also where nothing is limited.
 func TestQuotaMode(t *testing.T) {
-	d := compile(t, descriptor.Config{Domain: "edge", QuotaMode: true, Descriptors: nodes{{Key: "a", Limit: perHour(1)}}})
-	rules := match(t, d, descriptor.Request{Descriptors: []descriptor.Descriptor{{Entries: entries("a=u")}, {Entries: entries("other=u")}}})
+	d := compile(t, descriptor.Config{Domain: "edge", QuotaMode: true, Descriptors: nodes{
+		{Key: "a", Limit: perHour(1)}, {Key: "free", Limit: &descriptor.RateLimit{Unlimited: true}},
+	}})
+	rules := match(t, d, descriptor.Request{Descriptors: []descriptor.Descriptor{{Entries: entries("a=u")}, {Entries: entries("other=u")}, {Entries: entries("free=u")}}})
 	if !rules[0].Quota || !rules[1].Quota || rules[1].Limit != nil {
 		t.Errorf("%+v", rules)
 	}
-	if descriptor.Over(rules, []bool{true, false}) || !descriptor.Over(rules[:1], []bool{true}) {
+	if rules[2].Quota || !descriptor.Over([]descriptor.Rule{rules[0], rules[2]}, []bool{true, false}) {
+		t.Error("what is unlimited is a quota with room")
+	}
+	if descriptor.Over(rules[:2], []bool{true, false}) || !descriptor.Over(rules[:1], []bool{true}) {
 		t.Error("a quota beside one that has room refuses, or one alone does not")
 	}
 }

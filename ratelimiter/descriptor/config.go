@@ -6,7 +6,7 @@ type Config struct {
 	Domain string
 	// Descriptors are the outermost level, in file order.
 	Descriptors []Node
-	// QuotaMode makes a quota of every rule, also where nothing is limited: what has room keeps the others from refusing.
+	// QuotaMode makes a quota of every rule that is not unlimited, also where nothing is limited.
 	QuotaMode bool
 }
 

@@ -39,7 +39,8 @@ func (d *Domain) Match(r Request) ([]Rule, error) {
 		if l := rules[i].Limit; l != nil && l.Name != "" && replaced[l.Name] {
 			rules[i] = Rule{Hits: rules[i].Hits}
 		}
-		rules[i].Quota = rules[i].Quota || d.quotaMode
+		// What is unlimited is asked of nobody, and keeps no quota from refusing.
+		rules[i].Quota = rules[i].Quota || d.quotaMode && !rules[i].Unlimited
 	}
 	return rules, nil
 }

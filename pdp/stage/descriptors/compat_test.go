@@ -33,7 +33,8 @@ func TestModes(t *testing.T) {
 		{"quota: one limit refuses alone", "quota_mode: true", []*request.Request{keys("two"), keys("two"), keys("two")}, []string{"ok 1", "ok 0", "over 0!"}},
 		{"quota: one that has room lets pass", "quota_mode: true", []*request.Request{keys("two"), keys("two"), keys("two", "ten"), keys("none", "ten")}, []string{"ok 1", "ok 0", "ok 0!9", "ok 0!8"}},
 		{"quota: all refuse together", "quota_mode: true", []*request.Request{keys("two"), keys("two"), keys("two", "none"), keys("none", "none")}, []string{"ok 1", "ok 0", "over 0!0!", "over 0!0!"}},
-		{"quota: what nothing limits has room", "quota_mode: true", []*request.Request{keys("none", "other"), keys("none", "free"), keys("other")}, []string{"ok 0!-", "ok 0!U", "ok -"}},
+		{"quota: what nothing limits has room", "quota_mode: true", []*request.Request{keys("none", "other"), keys("other")}, []string{"ok 0!-", "ok -"}},
+		{"quota: what is unlimited keeps nothing from refusing", "quota_mode: true", []*request.Request{keys("none", "free"), keys("free", "two"), keys("free")}, []string{"over 0!U", "ok U1", "ok U"}},
 		{"both", "shadow_mode: true, quota_mode: true", []*request.Request{keys("none"), keys("two", "none")}, []string{"ok 0!", "ok 10!"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,7 +14,7 @@ type DescriptorState struct {
 	// Exceeded is set when the limit had no room, Over when it had none and is itself no shadow. Shadow is set where no room
 	// refuses nothing, Quota where that alone refuses nothing. Charged is set when the hits were counted.
 	Exceeded, Over, Shadow, Quota, Charged bool
-	// Remaining is what is left of the limit, Reset the time until it is whole again, or until the request would fit.
+	// Remaining is what is left of the limit, Reset the time until its window ends, in whole seconds.
 	Remaining int64
 	Reset     time.Duration
 	// Metadata is what the bundle hands on with the limit. It must not be changed.

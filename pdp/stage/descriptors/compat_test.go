@@ -48,6 +48,37 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// TestChargeDeniedEmpties: with charge_denied hits that find no room use up what is left, whether or not they refuse the request.
+func TestChargeDeniedEmpties(t *testing.T) {
+	zero, one, four := uint64(0), uint64(1), uint64(4)
+	hits := func(r *request.Request, of ...*uint64) *request.Request {
+		for i := range of {
+			r.Descriptors.List[i].Hits = of[i]
+		}
+		return r
+	}
+	for name, c := range map[string]struct {
+		compat   string
+		requests []*request.Request
+		want     []string
+	}{
+		"a quota beside one with room":             {"charge_denied: true", []*request.Request{hits(keys("q5"), &four), hits(keys("q5", "q1"), &four, &one), hits(keys("q5"), &zero)}, []string{"ok 1", "ok 0!0", "over 0!"}},
+		"a look at a quota takes nothing":          {"charge_denied: true", []*request.Request{hits(keys("q5", "q1"), &four, &one), hits(keys("q5", "q1"), &zero, &one), hits(keys("q5"), &zero)}, []string{"ok 10", "ok 10!", "ok 1"}},
+		"a domain in shadow":                       {"charge_denied: true, shadow_mode: true", []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &one)}, []string{"ok 6", "ok 2", "ok 0!", "ok 0!"}},
+		"without it hits without room are dropped": {"shadow_mode: true", []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &one)}, []string{"ok 6", "ok 2", "ok 0!", "ok 1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, edge+"compat: {"+c.compat+"}\n")
+			w.stage.wait = true
+			for i, r := range c.requests {
+				if got := answer(w.ask(r)); got != c.want[i] {
+					t.Errorf("request %d: got %q, want %q", i, got, c.want[i])
+				}
+			}
+		})
+	}
+}
+
 // TestShadowModeRefusesNobody: nothing in the verdict says refused, but for the statuses and the record's limits.
 func TestShadowModeRefusesNobody(t *testing.T) {
 	w := newWorld(t, edge+"compat: {shadow_mode: true}\n")

@@ -139,20 +139,24 @@ func (s *Stage) ask(ctx context.Context, c *pipeline.Case, p *plan) (pipeline.Ou
 	}
 	c.Verdict.Degraded = c.Verdict.Degraded || p.degraded
 	p.explain(c)
-	switch {
-	case p.unavailable():
+	if p.unavailable() {
 		return c.Outage(verdict.LimitsUnavailable), nil
-	case !p.over():
-		return pipeline.Continue, nil
 	}
 	if p.compat.ChargeDenied && !dry {
-		s.chargeDenial(ctx, p.uncharged())
+		s.chargeRest(ctx, p.uncharged())
 	}
-	return c.Deny(verdict.LimitExceeded), nil
+	if p.over() {
+		return c.Deny(verdict.LimitExceeded), nil
+	}
+	return pipeline.Continue, nil
 }
 
-// chargeDenial charges what a refused request left out. A server waits for nobody: where too many wait it is not charged.
-func (s *Stage) chargeDenial(ctx context.Context, charges []ratelimiter.Charge) {
+// chargeRest charges what was left out: all that a refused request costs, and in one that passes the shadows and quotas
+// without room. A server waits for nobody: where too many wait it is not charged.
+func (s *Stage) chargeRest(ctx context.Context, charges []ratelimiter.Charge) {
+	if len(charges) == 0 {
+		return
+	}
 	if s.wait {
 		_ = s.limiter.Settle(ctx, charges)
 		return

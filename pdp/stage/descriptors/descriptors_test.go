@@ -134,6 +134,33 @@ func TestState(t *testing.T) {
 	}
 }
 
+// TestResets: what a gateway is told of a window's end does not depend on what was charged in it.
+func TestResets(t *testing.T) {
+	zero, three := uint64(0), uint64(3)
+	for name, c := range map[string]struct {
+		key  string
+		hits *uint64
+		want time.Duration
+	}{
+		"charged":                     {"two", nil, 20 * time.Minute},
+		"a look at an unused counter": {"two", &zero, 20 * time.Minute},
+		"more than ever passes":       {"two", &three, 20 * time.Minute},
+		"requests_per_unit 0":         {"none", nil, 11*time.Hour + 20*time.Minute},
+		"a shadow of 0":               {"shut", nil, 20 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, edge)
+			w.now = w.now.Add(40*time.Minute + time.Millisecond) // in whole seconds a second more is left
+			r := keys(c.key)
+			r.Descriptors.List[0].Hits = c.hits
+			answer, _ := w.ask(r)
+			if got := answer.Verdict.Descriptors[0]; got.Limit == nil || got.Reset != c.want {
+				t.Errorf("%+v, want the window to end in %v", got, c.want)
+			}
+		})
+	}
+}
+
 // TestDry: a dry run answers as a request would and charges nothing.
 func TestDry(t *testing.T) {
 	w := newWorld(t, edge)

@@ -93,7 +93,7 @@ func (n *noted) Settle(ctx context.Context, charges []ratelimiter.Charge) (ratel
 func (w *world) ask(r *request.Request) (*pipeline.Case, pipeline.Outcome) {
 	w.t.Helper()
 	c := &pipeline.Case{}
-	c.Request = r
+	c.Request, c.Now = r, w.now
 	c.Service = &pipeline.Service{Route: &route.Service{Bundle: "acme", Name: "edge"}, Parts: map[string]any{Name: w.part}}
 	outcome, err := w.stage.Evaluate(w.t.Context(), c)
 	if err != nil {

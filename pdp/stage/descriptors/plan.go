@@ -182,14 +182,12 @@ func (p *plan) explain(c *pipeline.Case) {
 		state.Limit = &verdict.DescriptorLimit{Name: r.Limit.Name, RequestsPerUnit: r.Limit.RequestsPerUnit, Unit: r.Limit.Unit.String()}
 		state.Exceeded, state.Over, state.Quota, state.Metadata = exceeded, exceeded && !r.Shadow, r.Quota, r.Metadata
 		state.Shadow = r.Shadow || p.compat.ShadowMode
+		state.Reset = reset(s, r.Limit.Unit, c.Now)
 		record := verdict.LimitState{Name: r.Path, Quota: r.Limit.RequestsPerUnit, Window: r.Limit.Unit.Duration(), Refused: exceeded, Shadow: state.Shadow}
 		if s != nil {
-			state.Remaining, state.Reset, state.Charged = s.Remaining, whole(s.Full), s.Charged
+			state.Remaining, state.Charged = s.Remaining, s.Charged
 			if exceeded {
 				state.Remaining = 0 // none of what may be left is enough
-				if !s.Never {
-					state.Reset = whole(s.Retry)
-				}
 			}
 			record.Remaining, record.Reset, record.RetryAfter, record.Degraded = s.Remaining, s.Full, s.Retry, s.Degraded
 		}
@@ -201,6 +199,15 @@ func (p *plan) explain(c *pipeline.Case) {
 			}
 		}
 	}
+}
+
+// reset is when the window ends, in whole seconds: by the clock of the counter, or by ours where there is none in the window.
+func reset(s *ratelimiter.Status, unit descriptor.Unit, now time.Time) time.Duration {
+	if s != nil && max(s.Full, s.Retry) > 0 {
+		return whole(max(s.Full, s.Retry))
+	}
+	length := unit.Duration().Microseconds()
+	return whole(time.Duration(length-now.UnixMicro()%length) * time.Microsecond)
 }
 
 // whole rounds up to seconds, as callers want them.

@@ -63,11 +63,13 @@ type replaces struct {
 // Compat keeps behaviour of envoyproxy/ratelimit that is there an environment variable of the whole service. It is the
 // same in all files of a domain.
 type Compat struct {
-	// ChargeDenied charges the other limits of a request that one of them refuses, and what has no room is left empty.
+	// ChargeDenied charges the other limits of a request that one of them refuses, and leaves empty what has no room, also a
+	// quota or a shadow of a request that passes.
 	ChargeDenied bool `yaml:"charge_denied"`
 	// ShadowMode lets every request of the domain pass, and says in the statuses what would have refused it.
 	ShadowMode bool `yaml:"shadow_mode"`
-	// QuotaMode makes a quota of every rule of the domain: a request is refused when all its descriptors are over a limit.
+	// QuotaMode makes a quota of every rule of the domain: a request is refused when all its descriptors that are not unlimited
+	// are over a limit.
 	QuotaMode bool `yaml:"quota_mode"`
 	// MergeDomain lets several files hold descriptors of the domain.
 	MergeDomain bool `yaml:"merge_domain"`

@@ -237,6 +237,9 @@ func (e *Engine) place(c *pipeline.Case) verdict.Reason {
 	return resolveResource(c)
 }
 
+// UnknownDomain is the route of a request with descriptors of a domain that no bundle has.
+const UnknownDomain = "unknown_domain"
+
 // placeDescriptors finds the domain of a request's descriptors. Its one route is public: there is no policy to ask. For a
 // domain that no bundle has no limit holds: the case has no service then, and the stages are asked all the same.
 func (e *Engine) placeDescriptors(c *pipeline.Case, snapshot *pipeline.Snapshot) verdict.Reason {
@@ -246,7 +249,7 @@ func (e *Engine) placeDescriptors(c *pipeline.Case, snapshot *pipeline.Snapshot)
 	c.Service = snapshot.Domains[c.Request.Descriptors.Domain]
 	if c.Service == nil {
 		c.Verdict.Explanation.Detail = "no bundle has this domain: nothing is limited"
-		c.Match.Route = &route.Route{Name: "unknown_domain", Public: true}
+		c.Match.Route = &route.Route{Name: UnknownDomain, Public: true}
 		return ""
 	}
 	c.Match.Service = c.Service.Route

@@ -458,6 +458,9 @@ func TestDescriptors(t *testing.T) {
 	if last := f.observed[len(f.observed)-3]; last.Service != "edge" || last.Route != "descriptors" || last.Adapter != "ratelimit" {
 		t.Errorf("observed %+v", last)
 	}
+	if last := f.observed[len(f.observed)-2]; last.Service != "" || last.Route != UnknownDomain {
+		t.Errorf("observed %+v of an unknown domain", last)
+	}
 }
 
 // TestReports: a report of a failure runs a pipeline of its own, which charges and never allows, and no other request does.

@@ -17,7 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// maxLimitNames bounds the labels of limits: rules of ratelimits/ can be named by values of requests (detailed_metric).
+// maxLimitNames bounds the labels of limits, those of the bundle and, apart, those that requests have a part in: rules of
+// ratelimits/ can be named by values of requests (detailed_metric).
 const maxLimitNames = 1000
 
 // metrics are the server's Prometheus metrics. Labels are bounded: no subject, path, host or tenant, unless the bundle
@@ -26,7 +27,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	routes   routeLabels
 
-	limitNames routeLabels
+	limitNames limitLabels
 
 	decisions   *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
@@ -74,7 +75,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		registry: prometheus.NewRegistry(),
 		routes:   routeLabels{enabled: configured.Routes, most: configured.MaxRoutes, known: map[string]bool{}},
 
-		limitNames: routeLabels{most: maxLimitNames, known: map[string]bool{}},
+		limitNames: newLimitLabels(),
 		ratelimit:  newRatelimitMetrics(),
 		decisions: counters("durward_decisions_total", "Decisions, by effect, reason, stage that stopped them, route (where routes are labelled) and mode: enforce, or dry where nothing was charged.",
 			"adapter", "mode", "decision", "reason", "stage", "route"),
@@ -172,9 +173,9 @@ func (m *metrics) decision(o pdp.Observation) {
 			m.failOpen.Inc()
 		}
 	}
-	m.limits(o.Verdict.Explanation.Limits)
+	m.limits(o.Verdict)
 	if !o.Dry {
-		m.ratelimit.count(o.Verdict, m.limitNames.bounded)
+		m.ratelimit.count(&o, m.limitNames.label)
 	}
 	m.trials(&o)
 }
@@ -194,13 +195,27 @@ func (m *metrics) trials(o *pdp.Observation) {
 	}
 }
 
-func (m *metrics) limits(states []verdict.LimitState) {
-	for i := range states {
-		if states[i].Refused {
-			m.limited.WithLabelValues(m.limitNames.bounded(states[i].Name), strconv.FormatBool(states[i].Shadow)).Inc()
+// limits counts which limits had no room, and which were paid in advance. Of descriptors it is known where their rules' names are
+// from.
+func (m *metrics) limits(v *verdict.Verdict) {
+	refused := func(name string, byRequest, shadow bool) {
+		m.limited.WithLabelValues(m.limitNames.label(name, byRequest), strconv.FormatBool(shadow)).Inc()
+	}
+	for i := range v.Descriptors {
+		if s := &v.Descriptors[i]; s.Exceeded {
+			refused(s.Rule, s.RuleByRequest, s.Shadow)
 		}
-		if states[i].Leased {
-			m.leased.WithLabelValues(m.limitNames.bounded(states[i].Name)).Inc()
+	}
+	if len(v.Descriptors) > 0 {
+		return
+	}
+	for i := range v.Explanation.Limits {
+		s := &v.Explanation.Limits[i]
+		if s.Refused {
+			refused(s.Name, false, s.Shadow)
+		}
+		if s.Leased {
+			m.leased.WithLabelValues(m.limitNames.label(s.Name, false)).Inc()
 		}
 	}
 }

@@ -19,7 +19,7 @@ func statistics(t *testing.T, m *metrics) map[string]float64 {
 	for name, f := range families(t, m) {
 		word, ok := strings.CutPrefix(name, "durward_ratelimit_")
 		for labels, n := range f.samples {
-			if ok {
+			if ok && labels != "" {
 				out[strings.TrimSuffix(word, "_total")+" "+strings.TrimPrefix(labels, "limit=")] = n
 			}
 		}
@@ -70,14 +70,41 @@ func TestRatelimitStatistics(t *testing.T) {
 	}
 }
 
-// TestRatelimitStatisticsAreBounded: a rule can be named by values of requests, and then clients choose the names.
+// TestRatelimitStatisticsAreBounded: a rule can be named by values of requests, and then clients choose the names. They take
+// none from the rules of the bundle.
 func TestRatelimitStatisticsAreBounded(t *testing.T) {
 	m := newMetrics(settings.Metrics{}, Version{})
+	meet := func(name string, byRequest bool) {
+		v := &verdict.Verdict{Descriptors: []verdict.DescriptorState{{Rule: name, RuleByRequest: byRequest, Hits: 1, Exceeded: true}}}
+		v.Explanation.Limits = []verdict.LimitState{{Name: name, Refused: true}}
+		m.decision(pdp.Observation{Verdict: v})
+	}
 	for i := range maxLimitNames + 500 {
-		m.decision(pdp.Observation{Verdict: &verdict.Verdict{Descriptors: []verdict.DescriptorState{{Rule: fmt.Sprint("user_", i), Hits: 1}}}})
+		meet(fmt.Sprint("user_", i), true)
+	}
+	for i := range maxLimitNames + 300 {
+		meet(fmt.Sprint("rule_", i), false)
 	}
 	got := statistics(t, m)
-	if len(got) != maxLimitNames+1 || got["hits other"] != 500 {
+	if len(got) != 2*(2*maxLimitNames+1) || got["hits other"] != 800 || got["hits rule_0"] != 1 {
 		t.Errorf("%d names, %v others", len(got), got["hits other"])
+	}
+	if refused := families(t, m)["durward_limited_total"].samples; len(refused) != 2*maxLimitNames+1 || refused["limit=rule_0,shadow=false"] != 1 {
+		t.Errorf("%d names of limits that refused, %v", len(refused), refused["limit=rule_0,shadow=false"])
+	}
+}
+
+// TestUnknownDomains: that nothing is limited for a domain nobody has is not to go unnoticed.
+func TestUnknownDomains(t *testing.T) {
+	m := newMetrics(settings.Metrics{}, Version{})
+	states := &verdict.Verdict{Descriptors: make([]verdict.DescriptorState, 2)}
+	for _, o := range []pdp.Observation{
+		{Route: pdp.UnknownDomain, Verdict: states}, {Route: "descriptors", Verdict: states},
+		{Route: pdp.UnknownDomain, Verdict: &verdict.Verdict{}}, {Route: pdp.UnknownDomain, Verdict: states, Dry: true},
+	} {
+		m.decision(o)
+	}
+	if got := families(t, m)["durward_ratelimit_unknown_domain_total"].samples[""]; got != 1 {
+		t.Errorf("%v requests", got)
 	}
 }

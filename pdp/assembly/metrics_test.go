@@ -26,9 +26,9 @@ func observed(t *testing.T) *metrics {
 		Effect: verdict.Allow, Reason: verdict.Allowed, Degraded: true,
 		Explanation: verdict.Explanation{Bundle: "acme", Observed: verdict.NoMatchingRule, Candidate: &verdict.Candidate{Policy: "main", Effect: verdict.Deny, Disagrees: true}, Limits: []verdict.LimitState{{Name: "per-subject", Refused: true, Shadow: true}, {Name: "other", Leased: true}}},
 	}})
-	m.ratelimit.count(&verdict.Verdict{Descriptors: []verdict.DescriptorState{
+	m.ratelimit.count(&pdp.Observation{Verdict: &verdict.Verdict{Descriptors: []verdict.DescriptorState{
 		{Rule: "edge.user", Hits: 1, Charged: true, Limit: &verdict.DescriptorLimit{RequestsPerUnit: 1}}, {Rule: "edge.user", Hits: 1, Exceeded: true, Shadow: true},
-	}}, m.limitNames.bounded)
+	}}}, m.limitNames.label)
 	m.decision(pdp.Observation{Adapter: "native", Service: "orders", Route: "log-in", Took: time.Millisecond, Report: true, Verdict: &verdict.Verdict{Reason: verdict.ReportedFailure}})
 	m.step("identity", time.Millisecond, pipeline.Stop, errors.New("an outage"))
 	m.redis(redis.Call{Operation: "take", Decisions: 7, Duration: time.Millisecond})

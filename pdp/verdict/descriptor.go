@@ -6,9 +6,11 @@ import "time"
 type DescriptorState struct {
 	// Unlimited is set where the descriptor meets a limit that lets everything pass.
 	Unlimited bool
-	// Rule names the rule that the descriptor met, "" for none, and Hits is what the request costs there.
-	Rule string
-	Hits uint64
+	// Rule names the rule that the descriptor met, "" for none, and Hits is what the request costs there. RuleByRequest is set where
+	// the request has a part in the name.
+	Rule          string
+	RuleByRequest bool
+	Hits          uint64
 	// Limit is the limit that was looked at; nil where none was.
 	Limit *DescriptorLimit
 	// Exceeded is set when the limit had no room, Over when it had none and is itself no shadow. Shadow is set where no room

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/durward-pdp/durward/ratelimiter"
 )
@@ -72,7 +73,7 @@ func (d *Domain) overridden(asked *Descriptor) Rule {
 		name = append(name, e.Key)
 	}
 	limit := &Limit{RequestsPerUnit: int64(asked.Override.RequestsPerUnit), Unit: asked.Override.Unit}
-	return Rule{Limit: limit, Key: w.key(d, asked.Entries, limit.Unit), Path: strings.Join(name, ".")}
+	return Rule{Limit: limit, Key: w.key(d, asked.Entries, limit.Unit), Path: cut(strings.Join(name, ".")), PathByRequest: true}
 }
 
 // walk is the way of a descriptor through the levels.
@@ -132,7 +133,7 @@ func (l level) find(e *Entry) step {
 // rule is what the end of a walk says.
 func (w *walk) rule(d *Domain, entries []Entry) Rule {
 	n := w.found
-	r := Rule{Path: w.path(d, entries)}
+	r := Rule{Path: w.path(d, entries), PathByRequest: n.detailed || n.valuesInPath}
 	if n.unlimited {
 		r.Unlimited = true
 		return r
@@ -176,7 +177,22 @@ func (w *walk) path(d *Domain, entries []Entry) string {
 		}
 		name = append(name, joined(entries[i].Key, value))
 	}
-	return strings.Join(name, ".")
+	return cut(strings.Join(name, "."))
+}
+
+// longestPath bounds the bytes of a name that a request has a part in: names end in records and metrics.
+const longestPath = 256
+
+// cut shortens a name at the end of a character.
+func cut(name string) string {
+	if len(name) <= longestPath {
+		return name
+	}
+	end := longestPath
+	for end > 0 && !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end] + "…"
 }
 
 func joined(key, value string) string {

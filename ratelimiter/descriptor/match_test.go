@@ -158,7 +158,7 @@ func TestOverrides(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules[1].Key = ""
-	want := []descriptor.Rule{{Hits: 1}, {Limit: &descriptor.Limit{RequestsPerUnit: 42, Unit: descriptor.Month}, Hits: 1, Path: "edge.user.free"}}
+	want := []descriptor.Rule{{Hits: 1}, {Limit: &descriptor.Limit{RequestsPerUnit: 42, Unit: descriptor.Month}, Hits: 1, Path: "edge.user.free", PathByRequest: true}}
 	if diff := cmp.Diff(want, rules); diff != "" {
 		t.Errorf("the configuration is ignored: %s", diff)
 	}
@@ -258,6 +258,35 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// TestPathsOfRequests: a name that a request has a part in is short, whatever clients send, and known as such.
+func TestPathsOfRequests(t *testing.T) {
+	long := strings.Repeat("ä", 200)
+	d := compile(t, descriptor.Config{Domain: "d", Descriptors: nodes{
+		{Key: "plain", Value: long, Limit: perHour(1)},
+		{Key: "detailed", DetailedMetric: true, Limit: perHour(1)},
+		{Key: "value", ValueToMetric: true, Limit: perHour(1), Descriptors: nodes{{Key: "sub", Limit: perHour(1)}}},
+	}})
+	shortened := func(name string) string { return (name + long)[:256-len(name)%2] + "…" }
+	for text, want := range map[string]descriptor.Rule{
+		"plain=" + long:              {Path: "d.plain_" + long},
+		"detailed=" + long:           {Path: shortened("d.detailed_"), PathByRequest: true},
+		"value=" + long:              {Path: shortened("d.value_"), PathByRequest: true},
+		"value=" + long + ", sub=x":  {Path: shortened("d.value_"), PathByRequest: true},
+		"value=1, sub=" + long:       {Path: "d.value_1.sub", PathByRequest: true},
+		"detailed=" + long[:2*122]:   {Path: "d.detailed_" + long[:2*122], PathByRequest: true},
+		"detailed=" + long[:2*122+2]: {Path: shortened("d.detailed_"), PathByRequest: true},
+	} {
+		got := meets(t, d, text)
+		if got.Path != want.Path || got.PathByRequest != want.PathByRequest {
+			t.Errorf("%s is named %q, %v", text, got.Path, got.PathByRequest)
+		}
+	}
+	override := descriptor.Descriptor{Entries: entries(long + "=x, " + long + "=y"), Override: &descriptor.Override{RequestsPerUnit: 1, Unit: descriptor.Day}}
+	if got := match(t, d, descriptor.Request{Descriptors: []descriptor.Descriptor{override}})[0]; got.Path != shortened("d.") {
+		t.Errorf("an override is named %q", got.Path)
+	}
+}
+
 // TestCounters: section 1.2, "Ambiguity", and section 1.3, "Counter": which descriptors share a counter.
 func TestCounters(t *testing.T) {
 	d := compile(t, descriptor.Config{Domain: "d", Descriptors: nodes{
@@ -304,7 +333,7 @@ func TestRuleFlags(t *testing.T) {
 	got := meets(t, d, "a=1")
 	got.Key = ""
 	want := descriptor.Rule{
-		Limit: &descriptor.Limit{Name: "n", RequestsPerUnit: 3, Unit: descriptor.Week}, Hits: 1, Shadow: true, Quota: true, Path: "d.a_1",
+		Limit: &descriptor.Limit{Name: "n", RequestsPerUnit: 3, Unit: descriptor.Week}, Hits: 1, Shadow: true, Quota: true, Path: "d.a_1", PathByRequest: true,
 		Metadata: metadata, // envoyproxy/ratelimit loses it beside value_to_metric
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

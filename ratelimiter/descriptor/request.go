@@ -49,8 +49,10 @@ type Rule struct {
 	// which only QuotaMode makes, always has room.
 	Shadow, Quota bool
 	// Path names the rule, as envoyproxy/ratelimit names its metrics: the keys and values of the configuration, and
-	// values of the request only where the configuration asks for them.
-	Path string
+	// values of the request only where the configuration asks for them. PathByRequest is set where the request has a part in
+	// it: such a name has at most 256 bytes, and there are as many as clients come up with.
+	Path          string
+	PathByRequest bool
 	// Metadata is handed on while the rule has room. It must not be changed.
 	Metadata map[string]any
 }

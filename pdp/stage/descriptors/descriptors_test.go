@@ -189,11 +189,11 @@ func TestOverride(t *testing.T) {
 		r.Descriptors.List[0].Override = &request.Override{RequestsPerUnit: 4, Unit: unit}
 		return r
 	}
-	if c, outcome := w.ask(with("hour")); outcome != pipeline.Continue || left(c.Verdict.Descriptors) != "3" {
+	if c, outcome := w.ask(with("hour")); outcome != pipeline.Continue || left(c.Verdict.Descriptors) != "3" || !c.Verdict.Descriptors[0].RuleByRequest {
 		t.Errorf("%+v", c.Verdict)
 	}
 	// It counts in the same counter as the domain's own limit, which has room for one more.
-	if c, outcome := w.ask(keys("two")); outcome != pipeline.Continue || left(c.Verdict.Descriptors) != "0" {
+	if c, outcome := w.ask(keys("two")); outcome != pipeline.Continue || left(c.Verdict.Descriptors) != "0" || c.Verdict.Descriptors[0].RuleByRequest {
 		t.Errorf("%+v", c.Verdict)
 	}
 	for _, unit := range []string{"", "unknown", "fortnight"} {

@@ -171,7 +171,7 @@ func (p *plan) explain(c *pipeline.Case) {
 	e.Limits = make([]verdict.LimitState, 0, len(p.charges))
 	for i := range p.rules {
 		r, state := &p.rules[i], &c.Verdict.Descriptors[i]
-		state.Rule, state.Hits = r.Path, r.Hits
+		state.Rule, state.RuleByRequest, state.Hits = r.Path, r.PathByRequest, r.Hits
 		if state.Unlimited = r.Unlimited; r.Limit == nil {
 			continue
 		}

@@ -97,7 +97,7 @@ func TestExplainLimits(t *testing.T) {
 	}{
 		{exitOK, []string{
 			"recorded: allow 200 allowed", "domain    edge\n", "edge.user: 0 left of 1 per 24h0m0s",
-			"rule edge.user: ratelimits/edge.yaml:3:5  1 per day for each value\n",
+			"rule edge.user: ratelimits/edge.yaml:3:5  1 per day for each user\n",
 			"rule edge.tenant.path_/a*: ratelimits/edge.yaml:6:9  refuses everything; counted and never refused (shadow)\n",
 			"not replayed: counters decided, and no record holds values of descriptors",
 		}},

@@ -20,14 +20,14 @@ type importCommand struct {
 }
 
 type importRatelimitCommand struct {
-	Directory string `arg:"" help:"Directory of its configuration: the *.yaml in it."`
+	Directory string `arg:"" help:"Directory of its configuration: the *.yaml and *.yml in it."`
 	Out       string `short:"o" placeholder:"DIR" help:"Write a bundle here. Without it nothing is written."`
 	Name      string `default:"ratelimits" help:"The bundle's name, which is part of every counter's key."`
 }
 
 // Run prints what each rule becomes, and writes the bundle where it is told to.
 func (c *importRatelimitCommand) Run(s streams) error {
-	contents, names, err := c.read()
+	contents, names, unread, err := c.read()
 	if err != nil {
 		return err
 	}
@@ -45,6 +45,11 @@ func (c *importRatelimitCommand) Run(s streams) error {
 			return err
 		}
 	}
+	for _, name := range unread {
+		if _, err := fmt.Fprintf(s.out, "not read: %s\n", name); err != nil {
+			return err
+		}
+	}
 	if err := migrate.Differences(s.out); err != nil {
 		return err
 	}
@@ -58,27 +63,38 @@ func (c *importRatelimitCommand) Run(s streams) error {
 	return err
 }
 
-// read returns the files of a bundle that holds the directory's, and the paths of those.
-func (c *importRatelimitCommand) read() (contents map[string][]byte, names []string, err error) {
+// read returns the files of a bundle that holds the directory's, the paths of those, and what else stands in the directory:
+// envoyproxy/ratelimit reads every file.
+func (c *importRatelimitCommand) read() (contents map[string][]byte, names, unread []string, err error) {
 	contents = map[string][]byte{"bundle.yaml": fmt.Appendf(nil, "format: 1\nname: %s\n", c.Name)}
-	found, err := filepath.Glob(filepath.Join(c.Directory, "*.yaml"))
+	entries, err := os.ReadDir(c.Directory)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	if len(found) == 0 {
-		return nil, nil, fmt.Errorf("%w directory %s: no *.yaml in it", errInvalid, c.Directory)
-	}
-	for _, path := range found {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return nil, nil, err
+	for _, entry := range entries {
+		base, ok := strings.CutSuffix(strings.TrimSuffix(entry.Name(), ".yml"), ".yaml")
+		ok = ok || strings.HasSuffix(entry.Name(), ".yml")
+		if strings.HasPrefix(entry.Name(), ".") {
+			continue // as the mounts of Kubernetes have them, behind links
 		}
-		name := "ratelimits/" + filepath.Base(path)
-		contents[name] = data
+		if !ok || entry.IsDir() {
+			unread = append(unread, entry.Name())
+			continue
+		}
+		name := "ratelimits/" + base + ".yaml"
+		if contents[name] != nil {
+			return nil, nil, nil, fmt.Errorf("%w directory %s: %s would become %s, as another file does", errInvalid, c.Directory, entry.Name(), name)
+		}
+		if contents[name], err = os.ReadFile(filepath.Join(c.Directory, entry.Name())); err != nil {
+			return nil, nil, nil, err
+		}
 		names = append(names, name)
 	}
+	if len(names) == 0 {
+		return nil, nil, nil, fmt.Errorf("%w directory %s: no *.yaml or *.yml in it", errInvalid, c.Directory)
+	}
 	slices.Sort(names)
-	return contents, names, nil
+	return contents, names, unread, nil
 }
 
 // write makes the bundle's directory. It replaces no file.

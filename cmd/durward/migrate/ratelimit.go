@@ -6,6 +6,7 @@ package migrate
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
@@ -33,7 +34,7 @@ func RateLimit(w io.Writer, name string, file *ratelimits.File) error {
 			return err
 		}
 	}
-	return level(w, "  ", file.Descriptors)
+	return level(w, "  ", nil, file.Descriptors)
 }
 
 // modes words what compat says.
@@ -59,13 +60,22 @@ func Differences(w io.Writer) error {
 	return err
 }
 
-func level(w io.Writer, indent string, descriptors []ratelimits.Descriptor) error {
+// way are the descriptors from the outermost level to one that is explained.
+type way []*ratelimits.Descriptor
+
+func (w way) last() *ratelimits.Descriptor { return w[len(w)-1] }
+
+// to is the way to a descriptor below. Both ways stay what they are.
+func (w way) to(d *ratelimits.Descriptor) way { return append(w[:len(w):len(w)], d) }
+
+func level(w io.Writer, indent string, above way, descriptors []ratelimits.Descriptor) error {
 	for i := range descriptors {
 		d := &descriptors[i]
-		if _, err := fmt.Fprintf(w, "%s%s: %s\n", indent, pair(d), strings.Join(effects(d), "; ")); err != nil {
+		here := above.to(d)
+		if _, err := fmt.Fprintf(w, "%s%s: %s\n", indent, pair(d), strings.Join(here.effects(), "; ")); err != nil {
 			return err
 		}
-		if err := level(w, indent+"  ", d.Descriptors); err != nil {
+		if err := level(w, indent+"  ", here, d.Descriptors); err != nil {
 			return err
 		}
 	}
@@ -80,11 +90,12 @@ func pair(d *ratelimits.Descriptor) string {
 }
 
 // effects words what a descriptor of a request meets that ends here.
-func effects(d *ratelimits.Descriptor) []string {
+func (w way) effects() []string {
+	d := w.last()
 	if d.RateLimit == nil {
 		return []string{"no limit here"}
 	}
-	out := []string{quantity(d)}
+	out := []string{w.quantity()}
 	if d.ShadowMode {
 		out = append(out, "counted and never refused (shadow)")
 	}
@@ -97,26 +108,43 @@ func effects(d *ratelimits.Descriptor) []string {
 	for _, r := range d.RateLimit.Replaces {
 		out = append(out, "replaces "+string(r.Name))
 	}
-	if d.DetailedMetric || d.ValueToMetric {
+	if len(d.Metadata) > 0 && !d.RateLimit.Unlimited {
+		out = append(out, "hands metadata to the gateway while there is room")
+	}
+	if d.DetailedMetric || slices.ContainsFunc(w, func(d *ratelimits.Descriptor) bool { return d.ValueToMetric }) {
 		out = append(out, "named in metrics and records by values of requests")
 	}
 	return out
 }
 
-func quantity(d *ratelimits.Descriptor) string {
-	l := d.RateLimit
+func (w way) quantity() string {
+	l := w.last().RateLimit
 	switch {
 	case l.Unlimited:
 		return "no limit (unlimited)"
 	case l.RequestsPerUnit == 0:
 		return "refuses everything"
 	}
-	amount := fmt.Sprintf("%d per %s", l.RequestsPerUnit, strings.ToLower(string(l.Unit)))
-	switch {
-	case d.ShareThreshold:
-		return amount + " for all values together"
-	case d.Value == "" || strings.Contains(string(d.Value), "*"):
-		return amount + " for each value"
+	return fmt.Sprintf("%d per %s%s", l.RequestsPerUnit, strings.ToLower(string(l.Unit)), w.counters())
+}
+
+// counters words which requests share a counter: every value on the way has its own, but for those of a shared wildcard.
+func (w way) counters() string {
+	var each, together []string
+	for _, d := range w {
+		switch {
+		case d.ShareThreshold:
+			together = append(together, "all of "+pair(d))
+		case d.Value == "" || strings.Contains(string(d.Value), "*"):
+			each = append(each, pair(d))
+		}
 	}
-	return amount
+	text := ""
+	if len(each) > 0 {
+		text = " for each " + strings.Join(each, " and ")
+	}
+	if len(together) > 0 {
+		text += ", " + strings.Join(together, " and ") + " together"
+	}
+	return text
 }

@@ -31,24 +31,25 @@ func Rules(b *format.Bundle, domain string) []Rule {
 		if problems := format.Decode(file, source); len(problems) > 0 || string(source.Domain) != domain {
 			continue
 		}
-		out = appendRules(out, file, "$", domain, source.Descriptors)
+		out = appendRules(out, file, "$", domain, nil, source.Descriptors)
 	}
 	return out
 }
 
-func appendRules(out []Rule, file *format.File, at, above string, descriptors []ratelimits.Descriptor) []Rule {
+func appendRules(out []Rule, file *format.File, at, above string, over way, descriptors []ratelimits.Descriptor) []Rule {
 	for i := range descriptors {
 		d, place := &descriptors[i], fmt.Sprintf("%s.descriptors[%d]", at, i)
+		here := over.to(d)
 		name := above + "." + string(d.Key)
 		if d.Value != "" {
 			name += "_" + string(d.Value)
 		}
 		if d.RateLimit != nil {
 			out = append(out, Rule{
-				Name: name, Place: file.At(place).String(), Says: strings.Join(effects(d), "; "), RequestsPerUnit: d.RateLimit.RequestsPerUnit,
+				Name: name, Place: file.At(place).String(), Says: strings.Join(here.effects(), "; "), RequestsPerUnit: d.RateLimit.RequestsPerUnit,
 			})
 		}
-		out = appendRules(out, file, place, name, d.Descriptors)
+		out = appendRules(out, file, place, name, here, d.Descriptors)
 	}
 	return out
 }

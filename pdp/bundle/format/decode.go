@@ -196,7 +196,7 @@ func (r *reader) mismatch(n *node, want string) {
 	case n.kind == kindText && want != "text":
 		r.at(n, fmt.Sprintf("expected %s, found the text %s", want, short(n.text)), "")
 		return
-	case n.kind == kindNumber:
+	case n.kind == kindNumber || n.kind == kindBool && want != "text": // another spelling of what is wanted, it may be
 		r.at(n, fmt.Sprintf("expected %s, found %s", want, short(n.text)), "")
 		return
 	}

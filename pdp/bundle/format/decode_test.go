@@ -153,7 +153,7 @@ func TestDecodeProblems(t *testing.T) {
 		{"fraction", "format: 1.0\n", `f:1:9: expected a whole number in plain decimal digits, found "1.0"`},
 		{"overflow", "format: 99999999999999999999\n", `f:1:9: expected a whole number in plain decimal digits, found "99999999999999999999"`},
 		{"yes for true", "limit_definitions: {a: {shadow: yes}}\n", `f:1:33: expected true or false, found the text "yes"`},
-		{"True for true", "limit_definitions: {a: {shadow: True}}\n", `f:1:33: expected true or false, found true or false`},
+		{"True for true", "limit_definitions: {a: {shadow: True}}\n", `f:1:33: expected true or false, found "True"`},
 		{"quoted true", "limit_definitions: {a: {shadow: \"true\"}}\n", `f:1:33: expected true or false, found the text "true"`},
 		{"null", "name: ~\n", `f:1:1: a key without a value (remove the key, or write the value; an empty list is [])`},
 		{"nothing", "record:\nname: x\n", `f:1:1: a key without a value (remove the key, or write the value; an empty list is [])`},

@@ -209,7 +209,7 @@ func TestEnvoy(t *testing.T) {
 		if status != want.status || header.Get("RateLimit-Limit") != "3" || header.Get("RateLimit-Remaining") != want.remaining || header.Get("RateLimit-Reset") == "" {
 			t.Errorf("request %d: %d, want %d, with %v and %q", i, status, want.status, header, body)
 		}
-		if own := header.Get("x-ratelimit-limit"); !strings.HasPrefix(own, "3, 3;w=3600") || header.Get("x-ratelimit-remaining") != want.remaining {
+		if own := header.Get("x-ratelimit-limit"); !strings.HasPrefix(own, "3, 3;w=31536000") || header.Get("x-ratelimit-remaining") != want.remaining {
 			t.Errorf("request %d: Envoy makes %q of the status: %v", i, own, header)
 		}
 		if over := header.Get("x-envoy-ratelimited"); (over != "") != (want.status == 429) {

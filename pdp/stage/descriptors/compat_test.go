@@ -50,7 +50,7 @@ func TestModes(t *testing.T) {
 
 // TestChargeDeniedEmpties: with charge_denied hits that find no room use up what is left, whether or not they refuse the request.
 func TestChargeDeniedEmpties(t *testing.T) {
-	zero, one, four := uint64(0), uint64(1), uint64(4)
+	zero, one, four, most, huge := uint64(0), uint64(1), uint64(4), uint64(1e9), uint64(2e9)
 	hits := func(r *request.Request, of ...*uint64) *request.Request {
 		for i := range of {
 			r.Descriptors.List[i].Hits = of[i]
@@ -63,6 +63,8 @@ func TestChargeDeniedEmpties(t *testing.T) {
 		want     []string
 	}{
 		"a quota beside one with room":             {"charge_denied: true", []*request.Request{hits(keys("q5"), &four), hits(keys("q5", "q1"), &four, &one), hits(keys("q5"), &zero)}, []string{"ok 1", "ok 0!0", "over 0!"}},
+		"more hits than can be counted":            {"charge_denied: true", []*request.Request{hits(keys("ten"), &huge), hits(keys("ten"), &zero), hits(keys("q5", "q1"), &huge), hits(keys("q5"), &zero)}, []string{"over 0!", "over 0!", "ok 0!0", "over 0!"}},
+		"more than can be counted, without it":     {"shadow_mode: true", []*request.Request{hits(keys("vast"), &huge), hits(keys("vast"), &most)}, []string{"ok 0!", "ok 0"}},
 		"a look at a quota takes nothing":          {"charge_denied: true", []*request.Request{hits(keys("q5", "q1"), &four, &one), hits(keys("q5", "q1"), &zero, &one), hits(keys("q5"), &zero)}, []string{"ok 10", "ok 10!", "ok 1"}},
 		"a domain in shadow":                       {"charge_denied: true, shadow_mode: true", []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &one)}, []string{"ok 6", "ok 2", "ok 0!", "ok 0!"}},
 		"without it hits without room are dropped": {"shadow_mode: true", []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &one)}, []string{"ok 6", "ok 2", "ok 0!", "ok 1"}},

@@ -24,6 +24,7 @@ descriptors:
   - {key: free, rate_limit: {unlimited: true}}
   - {key: q1, quota_mode: true, rate_limit: {unit: hour, requests_per_unit: 1}}
   - {key: q5, quota_mode: true, rate_limit: {unit: hour, requests_per_unit: 5}}
+  - {key: vast, rate_limit: {unit: hour, requests_per_unit: 1000000000}}
 `
 
 // left are what the limits of a request's descriptors have left: "-" for no limit, "!" behind one that is over.
@@ -55,7 +56,7 @@ func TestDecisions(t *testing.T) {
 		}
 		return r
 	}
-	huge := uint64(1) << 63
+	huge, half, most, one := uint64(1)<<63, uint64(1e9/2), uint64(1e9), uint64(1)
 	for _, c := range []struct {
 		name    string
 		compat, // adds charge_denied
@@ -72,6 +73,8 @@ func TestDecisions(t *testing.T) {
 		{name: "compat.charge_denied empties what is over", compat: "yes", requests: []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), keys("ten")}, want: []string{"ok 6", "ok 2", "over 0!", "over 0!"}},
 		{name: "hits", requests: []*request.Request{hits(keys("ten"), &four), hits(keys("ten"), &four), hits(keys("ten"), &four), keys("ten")}, want: []string{"ok 6", "ok 2", "over 0!", "ok 1"}},
 		{name: "hits above all limits", requests: []*request.Request{hits(keys("ten", "other"), &huge, &huge), keys("ten")}, want: []string{"over 0!-", "ok 9"}},
+		{name: "hits above all limits, in shadow", requests: []*request.Request{hits(keys("shade", "ten"), &huge), keys("shade")}, want: []string{"ok 09", "ok 0"}},
+		{name: "hits above all limits, by two", requests: []*request.Request{hits(keys("vast", "vast"), &most, &one), hits(keys("vast", "vast"), &half, &half), keys("vast")}, want: []string{"over 0!0!", "ok 00", "over 0!"}},
 		{name: "a look", requests: []*request.Request{hits(keys("two"), &zero), hits(keys("two"), &zero), keys("two"), keys("two"), hits(keys("two"), &zero)}, want: []string{"ok 2", "ok 2", "ok 1", "ok 0", "over 0!"}, calls: "peek peek take take peek"},
 		{name: "a look beside a charge", requests: []*request.Request{hits(keys("two", "ten"), &zero), keys("two"), keys("two"), hits(keys("two", "ten"), &zero), keys("ten")}, want: []string{"ok 29", "ok 1", "ok 0", "over 0!9", "ok 8"}},
 		{name: "shadow_mode", requests: []*request.Request{keys("shade"), keys("shade"), keys("shade", "ten"), keys("shut")}, want: []string{"ok 0", "ok 0", "ok 09", "ok 0"}},

@@ -21,6 +21,8 @@ type plan struct {
 	// lookFirst is set where a charge before a look could be one too many: some rules only look, or there are several
 	// quotas, of which one without room refuses nothing.
 	lookFirst bool
+	// tooMuch is set for charges of more hits than can be counted at once; nil where there is none. They have no room.
+	tooMuch []bool
 
 	statuses []*ratelimiter.Status // by charge; nil before there is one
 	exceeds  []bool                // by rule, for over
@@ -70,9 +72,19 @@ func (p *plan) add(i int, shadow bool) error {
 		}
 	}
 	p.at[i] = j
-	p.charges[j].Cost = min(p.charges[j].Cost+int64(r.Hits), ratelimiter.MaxCost) //nolint:gosec // a rule with more hits than MaxRequests is closed
+	room := uint64(ratelimiter.MaxCost - p.charges[j].Cost) //nolint:gosec // no cost is above it
+	p.charges[j].Cost += int64(min(r.Hits, room))           //nolint:gosec // at most MaxCost
+	if r.Hits > room {
+		if p.tooMuch == nil {
+			p.tooMuch = make([]bool, len(p.rules))
+		}
+		p.tooMuch[j] = true
+	}
 	return nil
 }
+
+// beyond reports whether a charge is of more hits than can be counted at once.
+func (p *plan) beyond(j int) bool { return p.tooMuch != nil && p.tooMuch[j] }
 
 // limitOf returns a rule's limit with a count: one that is prepared, but for overrides and for the stricter of two.
 func (p *plan) limitOf(r *descriptor.Rule, count int64, shadow bool) (*ratelimiter.Limit, error) {
@@ -86,10 +98,8 @@ func (p *plan) limitOf(r *descriptor.Rule, count int64, shadow bool) (*ratelimit
 	return prepared.enforced, nil
 }
 
-// closed reports whether a rule can never have room: that needs no counter.
-func closed(r *descriptor.Rule) bool {
-	return r.Limit.RequestsPerUnit == 0 || r.Hits > uint64(descriptor.MaxRequests)
-}
+// closed reports whether a rule refuses everything: that needs no counter.
+func closed(r *descriptor.Rule) bool { return r.Limit.RequestsPerUnit == 0 }
 
 // looks are the charges for a look. What costs nothing asks whether one unit would pass.
 func (p *plan) looks() []ratelimiter.Charge {
@@ -100,14 +110,14 @@ func (p *plan) looks() []ratelimiter.Charge {
 	return out
 }
 
-// due are the charges that cost something.
+// due are the charges that cost something and may have room.
 func (p *plan) due() []ratelimiter.Charge {
-	if !slices.ContainsFunc(p.charges, func(c ratelimiter.Charge) bool { return c.Cost == 0 }) {
+	if p.tooMuch == nil && !slices.ContainsFunc(p.charges, func(c ratelimiter.Charge) bool { return c.Cost == 0 }) {
 		return p.charges
 	}
 	out := make([]ratelimiter.Charge, 0, len(p.charges))
-	for _, c := range p.charges {
-		if c.Cost > 0 {
+	for j, c := range p.charges {
+		if c.Cost > 0 && !p.beyond(j) {
 			out = append(out, c)
 		}
 	}
@@ -157,7 +167,7 @@ func (p *plan) exceeded(i int) bool {
 	switch {
 	case p.rules[i].Limit == nil:
 		return false
-	case p.at[i] < 0:
+	case p.at[i] < 0 || p.beyond(p.at[i]):
 		return true
 	}
 	s := p.statuses[p.at[i]]

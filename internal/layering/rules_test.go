@@ -166,11 +166,12 @@ const sdk = "clients/..."
 // notProduct is excepted from the budget of exported names, and from the search for parsers by name: nothing is built on it.
 var notProduct = []string{"internal/...", "test/...", "cmd/...", "proto/..."}
 
-// pureCalls may initialise a package variable: they make an immutable value out of constants.
+// pureCalls may initialise a package variable: they make an immutable value out of constants, or (sync.OnceFunc) a function that
+// sets what is global in a library, once.
 var pureCalls = []string{
 	"errors.New", "fmt.Errorf", "regexp.MustCompile", "netip.MustParsePrefix", "netip.MustParseAddr", "strings.NewReplacer",
 	"redis.NewScript", "template.Must", "template.New", "len", "string", "byte", "int", "int64", "uint32", "uint64",
-	"float64", "time.Duration",
+	"float64", "time.Duration", "sync.OnceFunc",
 }
 
 // with returns a row's base list and more, without touching the base.

@@ -52,7 +52,7 @@ func New(o Options) (*Store, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	silence.Do(func() { goredis.SetLogger(silent{}) })
+	silence()
 	s := &Store{script: goredis.NewScript(scriptText()), opt: o}
 	switch o.Mode {
 	case Single:
@@ -76,7 +76,7 @@ func New(o Options) (*Store, error) {
 
 // silence keeps the library from writing lines of its own to standard error, which is the log of whoever runs us. All that
 // they say comes back as errors too. It is done once, for the library looks at its logger without a lock.
-var silence sync.Once
+var silence = sync.OnceFunc(func() { goredis.SetLogger(silent{}) })
 
 type silent struct{}
 

@@ -32,7 +32,7 @@ func ParsePermit(text string) (Permit, error) {
 		return Permit{}, fmt.Errorf("%w: a permit that is too long", ErrCharges)
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(raw) <= len(p.ID) {
+	if err != nil || len(raw) <= len(p.ID) || base64.RawURLEncoding.EncodedLen(len(raw)) != len(text) { // line breaks are skipped
 		return Permit{}, fmt.Errorf("%w: no permit that was given out", ErrCharges)
 	}
 	copy(p.ID[:], raw)
@@ -40,7 +40,7 @@ func ParsePermit(text string) (Permit, error) {
 	if p.ID == (concurrency.ID{}) { // stands for permits that nobody knows
 		return Permit{}, fmt.Errorf("%w: a permit without an id", ErrCharges)
 	}
-	if !strings.HasPrefix(string(p.Key), "rl:{") || !strings.Contains(string(p.Key), "+"+Concurrency.String()) {
+	if limit := p.Key.Limit(); limit == "" || !strings.HasPrefix(string(p.Key)[len(limit):], "+"+Concurrency.String()) {
 		return Permit{}, fmt.Errorf("%w: a permit of no limit on concurrency", ErrCharges)
 	}
 	return p, nil

@@ -191,6 +191,8 @@ func TestPermitText(t *testing.T) {
 		"another's key":   ratelimiter.Permit{Key: "sessions+concurrency", ID: p.ID}.String(),
 		"no id":           ratelimiter.Permit{Key: p.Key}.String(),
 		"long":            strings.Repeat("A", 501),
+		"line break":      p.String() + "\n",
+		"another's value": ratelimiter.Permit{Key: ratelimiter.NewKeySpace("acme", "", "l").Key(ratelimiter.Value{Text: "+concurrency"}), ID: p.ID}.String(),
 		"a stray bit":     ratelimiter.Permit{Key: p.Key + "x", ID: p.ID}.String()[:len(p.String())] + "/",
 	} {
 		if got, err := ratelimiter.ParsePermit(text); !errors.Is(err, ratelimiter.ErrCharges) || got != (ratelimiter.Permit{}) {
@@ -203,6 +205,7 @@ func TestPermitText(t *testing.T) {
 func FuzzParsePermit(f *testing.F) {
 	f.Add(ratelimiter.Permit{Key: permitKey("acme", "a"), ID: concurrency.ID{7}}.String())
 	f.Add("")
+	f.Add(ratelimiter.Permit{Key: permitKey("acme", "a"), ID: concurrency.ID{7}}.String() + "\r\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := ratelimiter.ParsePermit(text)
 		if err == nil && p.String() != text {

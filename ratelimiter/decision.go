@@ -155,7 +155,7 @@ func (c *Charge) Status(r *Reading) Status {
 		}
 	case Distinct:
 		rate := c.Limit.set
-		s.Remaining = rate.Remaining(r.Set)
+		s.Remaining = rate.Remaining(r.Set) / weight
 		s.Full = rate.Full(r.Set, r.Now)
 		s.More = s.Full
 		if !r.Room {
@@ -163,7 +163,7 @@ func (c *Charge) Status(r *Reading) Status {
 		}
 	case Concurrency:
 		rate := c.Limit.held
-		s.Remaining = rate.Remaining(r.Held)
+		s.Remaining = rate.Remaining(r.Held) / weight
 		s.Full = rate.Full(r.Held, r.Now)
 		s.More = min(rate.More(r.Held, r.Now), mayRelease)
 		if !r.Room {

@@ -189,28 +189,12 @@ func (l *Limit) Weight() int64 { return max(l.weight, 1) }
 
 // share is the part of the limit that one of several replicas may give out alone: each unit weighs as much as one from
 // each of them would, and at most all that passes at once, so that one passes. Another number of replicas changes what
-// comes, and never what a counter holds already: a counter that is empty stays so when the number falls. What is counted one by
-// one has no weight: there the share is a part of the count, and grows when the number falls.
+// comes, and never what a counter holds already: a counter that is empty stays so when the number falls.
 func (l *Limit) share(replicas int) *Limit {
 	if replicas <= 1 {
 		return l
 	}
-	if l.def.Algorithm == Distinct || l.def.Algorithm == Concurrency {
-		return l.countOf(replicas)
-	}
 	part := *l
 	part.weight = min(int64(replicas), l.def.Burst)
 	return &part
-}
-
-// countOf is the limit with its part of the count, at least one.
-func (l *Limit) countOf(replicas int) *Limit {
-	d := l.def
-	d.Count = max(1, d.Count/int64(replicas))
-	d.Burst = d.Count
-	part, err := compile(d)
-	if err != nil { // cannot happen for a compiled limit; the zero rates admit nothing
-		return &Limit{def: d}
-	}
-	return part
 }

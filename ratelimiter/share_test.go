@@ -2,6 +2,7 @@ package ratelimiter_test
 
 import (
 	"context"
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func ofAny(a ratelimiter.Algorithm) ratelimiter.Definition {
 func (b *bench) later() { b.at = b.at.Add(48 * time.Hour) }
 
 // eachAlgorithm runs a test on every algorithm that counts units. Values and permits have tests of their own
-// (TestLocalShareOfDistinct, TestPermitsWithoutStore).
+// (TestNoBurstOfValuesAndPermits, TestLocalShareOfDistinct, TestPermitsWithoutStore).
 func eachAlgorithm(t *testing.T, test func(*testing.T, *bench, ratelimiter.Charge)) {
 	for a := ratelimiter.GCRA; a <= ratelimiter.Quota; a++ {
 		t.Run(a.String(), func(t *testing.T) {
@@ -79,6 +80,44 @@ func TestNoBurstWhenTheReplicasChange(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Values and permits weigh in a share what they weighed when they came: fewer replicas give nobody a burst, and what is released,
+// or a new window, is shared among those that live.
+func TestNoBurstOfValuesAndPermits(t *testing.T) {
+	for _, a := range []ratelimiter.Algorithm{ratelimiter.Distinct, ratelimiter.Concurrency} {
+		t.Run(a.String(), func(t *testing.T) {
+			b := newBench(t, func(o *ratelimiter.Options) { o.Replicas = 2 })
+			b.shared.down = true
+			next := uint64(0)
+			passed := func() (n int) {
+				for range 300 {
+					next++
+					c := charge(t, ofAny(a), "k")
+					c.Member = next
+					binary.BigEndian.PutUint64(c.Permit[:], next)
+					if b.take(c).Allowed {
+						n++
+					}
+				}
+				return n
+			}
+			if got := passed(); got != 1 {
+				t.Fatalf("%d passed as the store began to fail", got)
+			}
+			for _, step := range []struct{ live, passed, then, more int }{{8, 30, 2, 0}, {7, 34, 2, 1}, {2, 120, 8, 0}, {1000, 1, 2, 0}} {
+				b.later()
+				b.limiter.SetReplicas(step.live)
+				if got := passed(); got != step.passed {
+					t.Errorf("%d passed with %d replicas, want %d", got, step.live, step.passed)
+				}
+				b.limiter.SetReplicas(step.then)
+				if got := passed(); got != step.more {
+					t.Errorf("%d passed at the change from %d to %d replicas, want %d", got, step.live, step.then, step.more)
+				}
+			}
+		})
+	}
 }
 
 // What is left of a share is told in whole costs of this replica, and the wait is that after which one passes.

@@ -57,7 +57,8 @@ func (r Rate) Count() int64 { return r.count }
 // Expiry returns after how many microseconds a permit expires.
 func (r Rate) Expiry() int64 { return r.expiry }
 
-// Set holds permits in the order in which they expire. A nil or zero Set holds none.
+// Set holds permits in the order in which they expire, one that takes the place of several as so many. A nil or zero Set holds
+// none.
 type Set struct {
 	held []permit
 }
@@ -114,16 +115,20 @@ func (r Rate) View(s *Set, now int64) View {
 	return View{Used: int64(to - from), First: s.held[from].until, Last: s.held[to-1].until}
 }
 
-// Acquire adds a permit if there is room, and reports whether there was. Permits that count no more are dropped.
-func (r Rate) Acquire(s *Set, now int64, id ID) bool {
+// Acquire adds a permit that takes the place of weight of them, 1 or more, if there is room, and reports whether there was.
+// Permits that count no more are dropped.
+func (r Rate) Acquire(s *Set, now int64, id ID, weight int64) bool {
 	now = clamp(now)
-	if r.Remaining(r.View(s, now)) < 1 {
+	if r.Remaining(r.View(s, now)) < max(weight, 1) {
 		return false
 	}
 	from, to := r.counted(s, now)
 	s.held = slices.Delete(s.held[:to], 0, from)
 	p := permit{until: now + r.expiry, id: id}
-	s.held = slices.Insert(s.held, s.after(p.until), p)
+	at := s.after(p.until)
+	for range max(weight, 1) {
+		s.held = slices.Insert(s.held, at, p)
+	}
 	return true
 }
 
@@ -132,15 +137,12 @@ func (s *Set) Release(id ID) bool {
 	if s == nil {
 		return false
 	}
-	i := slices.IndexFunc(s.held, func(p permit) bool { return p.id == id })
-	if i < 0 {
-		return false
-	}
-	s.held = slices.Delete(s.held, i, i+1)
-	return true
+	before := len(s.held)
+	s.held = slices.DeleteFunc(s.held, func(p permit) bool { return p.id == id })
+	return len(s.held) < before
 }
 
-// Remaining returns how many permits can be acquired.
+// Remaining returns how many permits of weight 1 can be acquired.
 func (r Rate) Remaining(v View) int64 { return max(r.count-v.Used, 0) }
 
 // More returns how long after now the first permit expires; 0 where none is held.
@@ -149,12 +151,12 @@ func (r Rate) More(v View, now int64) time.Duration { return until(v.First, now)
 // Full returns how long after now all permits have expired.
 func (r Rate) Full(v View, now int64) time.Duration { return until(v.Last, now) }
 
-// Seed returns a set with room for at most one permit as of since: the one that is kept, if it has no more room, or the same with
+// Seed returns a set with room for at most one permit of a weight as of since: the one that is kept, if it has no more room, or the same with
 // permits that are taken for held until they would expire. At now, when that is over, the set is as it is.
-func (r Rate) Seed(s *Set, since, now int64) *Set {
+func (r Rate) Seed(s *Set, since, now, weight int64) *Set {
 	since = clamp(since)
 	free := r.Remaining(r.View(s, since))
-	if free <= 1 || clamp(now) >= since+r.expiry {
+	if free <= weight || clamp(now) >= since+r.expiry {
 		return s
 	}
 	from, to := r.counted(s, since)
@@ -162,7 +164,7 @@ func (r Rate) Seed(s *Set, since, now int64) *Set {
 	if s != nil {
 		seeded.held = slices.Clone(s.held[from:to])
 	}
-	taken := slices.Repeat([]permit{{until: since + r.expiry}}, int(free-1))
+	taken := slices.Repeat([]permit{{until: since + r.expiry}}, int(free-weight))
 	seeded.held = slices.Insert(seeded.held, seeded.after(since+r.expiry), taken...)
 	return seeded
 }

@@ -31,7 +31,7 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	if (concurrency.Rate{}).Acquire(&concurrency.Set{}, epoch, id(1)) {
+	if (concurrency.Rate{}).Acquire(&concurrency.Set{}, epoch, id(1), 1) {
 		t.Error("the zero rate admits")
 	}
 }
@@ -67,7 +67,7 @@ func TestVectors(t *testing.T) {
 		if step.id < 0 {
 			ok = set.Release(id(-step.id))
 		} else {
-			ok = r.Acquire(set, now, id(step.id))
+			ok = r.Acquire(set, now, id(step.id), 1)
 		}
 		v := r.View(set, now)
 		if ok != step.ok || r.Remaining(v) != step.remaining || r.More(v, now) != step.more || r.Full(v, now) != step.full {
@@ -97,7 +97,7 @@ func TestAgainstMap(t *testing.T) {
 			}
 			if rng.IntN(8) > 0 {
 				next++
-				ok := r.Acquire(set, now, id(next))
+				ok := r.Acquire(set, now, id(next), 1)
 				if ok != (int64(len(held)) < count) {
 					t.Fatalf("acquired %v with %d of %d held", ok, len(held), count)
 				}
@@ -132,11 +132,11 @@ func TestAgainstMap(t *testing.T) {
 
 func TestSeeded(t *testing.T) {
 	r := must(t, 3, time.Minute)
-	s := r.Seed(&concurrency.Set{}, epoch, epoch)
-	if !r.Acquire(s, epoch, id(1)) || r.Acquire(s, epoch, id(2)) || !r.Acquire(s, epoch+60_000_000, id(2)) {
+	s := r.Seed(&concurrency.Set{}, epoch, epoch, 1)
+	if !r.Acquire(s, epoch, id(1), 1) || r.Acquire(s, epoch, id(2), 1) || !r.Acquire(s, epoch+60_000_000, id(2), 1) {
 		t.Error("one permit as of then, and the others when all that could be held have expired")
 	}
-	s = must(t, 1, time.Minute).Seed(nil, epoch, epoch)
+	s = must(t, 1, time.Minute).Seed(nil, epoch, epoch, 1)
 	if s.Until() != 0 {
 		t.Error("of one permit none is taken for held")
 	}
@@ -146,23 +146,43 @@ func TestSeeded(t *testing.T) {
 func TestSeedKeeps(t *testing.T) {
 	r := must(t, 5, time.Minute)
 	s := &concurrency.Set{}
-	r.Acquire(s, epoch-90_000_000, id(1)) // which has expired
-	r.Acquire(s, epoch-10_000_000, id(2))
-	seeded := r.Seed(s, epoch, epoch)
+	r.Acquire(s, epoch-90_000_000, id(1), 1) // which has expired
+	r.Acquire(s, epoch-10_000_000, id(2), 1)
+	seeded := r.Seed(s, epoch, epoch, 1)
 	if got := r.View(seeded, epoch); got.Used != 4 || r.View(s, epoch).Used != 1 {
 		t.Fatalf("%+v", got)
 	}
-	if !r.Acquire(seeded, epoch+1, id(3)) || r.Acquire(seeded, epoch+1, id(4)) {
+	if !r.Acquire(seeded, epoch+1, id(3), 1) || r.Acquire(seeded, epoch+1, id(4), 1) {
 		t.Error("not one permit")
 	}
-	if r.Seed(seeded, epoch, epoch+2) != seeded {
+	if r.Seed(seeded, epoch, epoch+2, 1) != seeded {
 		t.Error("seeded again")
 	}
-	if !seeded.Release(id(2)) || r.Remaining(r.View(r.Seed(seeded, epoch, epoch+3), epoch+3)) != 1 {
+	if !seeded.Release(id(2)) || r.Remaining(r.View(r.Seed(seeded, epoch, epoch+3, 1), epoch+3)) != 1 {
 		t.Error("a permit that was released is not one that can be acquired")
 	}
-	if r.Seed(s, epoch, epoch+60_000_000) != s || r.View(seeded, epoch+60_000_000).Used != 1 {
+	if r.Seed(s, epoch, epoch+60_000_000, 1) != s || r.View(seeded, epoch+60_000_000).Used != 1 {
 		t.Error("what was taken for held counts when it would have expired")
+	}
+}
+
+// A permit that takes the place of several is acquired, released and expires as one.
+func TestWeight(t *testing.T) {
+	r, s := must(t, 7, time.Minute), &concurrency.Set{}
+	if !r.Acquire(s, epoch, id(1), 3) || !r.Acquire(s, epoch+1, id(2), 3) || r.Acquire(s, epoch+2, id(3), 3) || !r.Acquire(s, epoch+2, id(3), 1) {
+		t.Fatal("7 hold two of 3, and one of 1")
+	}
+	if got := r.View(s, epoch+2).Used; got != 7 {
+		t.Errorf("%d used", got)
+	}
+	if !s.Release(id(1)) || s.Release(id(1)) || r.View(s, epoch+2).Used != 4 {
+		t.Errorf("%+v after a release", r.View(s, epoch+2))
+	}
+	if got := r.View(s, epoch+1+60_000_000).Used; got != 1 {
+		t.Errorf("%d used when the second has expired", got)
+	}
+	if s := r.Seed(nil, epoch, epoch, 3); !r.Acquire(s, epoch, id(1), 3) || r.Acquire(s, epoch, id(2), 1) {
+		t.Error("a seeded set has room for one of 3")
 	}
 }
 
@@ -177,7 +197,7 @@ func FuzzSet(f *testing.F) {
 			if n := int(steps[1]); n >= 0x80 {
 				s.Release(id(n - 0x80))
 			} else {
-				r.Acquire(s, now, id(n))
+				r.Acquire(s, now, id(n), 1+int64(steps[0]%3))
 			}
 			v := r.View(s, now)
 			if v.Used > r.Count() || v.Used > 0 && (v.First <= now || v.Last < v.First || v.Last > s.Until()) {

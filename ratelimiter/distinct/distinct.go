@@ -68,7 +68,7 @@ func (r Rate) Window() int64 { return r.window }
 // Set is what is kept of one counter. A nil or zero Set has seen nothing.
 type Set struct {
 	until   int64    // the end of its window, in microseconds since 1970
-	taken   int64    // values that are taken for seen, though nobody knows which
+	taken   int64    // values that are taken for seen, though nobody knows which, and what members weigh beyond one each
 	members []uint64 // in ascending order
 	sketch  *sketch  // in the place of members, once they are too many
 }
@@ -113,42 +113,42 @@ type View struct {
 	Room bool
 }
 
-// View returns what the set says at now about a value. It changes nothing.
-func (r Rate) View(s *Set, now int64, member uint64) View {
+// View returns what the set says at now about a value that would count as weight of them, 1 or more. It changes nothing.
+func (r Rate) View(s *Set, now int64, member uint64, weight int64) View {
 	now, end := r.bounds(now)
 	v := View{Until: end}
 	if !s.counts(now, end, r.window) {
-		v.Room = r.count > 0
+		v.Room = max(weight, 1) <= r.count
 		return v
 	}
 	v.Count = s.count()
-	v.Room = v.Count < r.count
+	v.Room = max(weight, 1) <= r.count-v.Count
 	if !v.Room && s.sketch == nil {
 		_, v.Room = slices.BinarySearch(s.members, member)
 	}
 	return v
 }
 
-// Charge adds a value that has room, and reports whether that changed the set. The salt, which clients must not be able to
-// guess, is that of a sketch which begins with this value.
-func (r Rate) Charge(s *Set, now int64, member, salt uint64) bool {
-	if !r.View(s, now, member).Room {
+// Charge adds a value that has room as weight of them, and reports whether that changed the set. The salt, which clients must not
+// be able to guess, is that of a sketch which begins with this value.
+func (r Rate) Charge(s *Set, now int64, member uint64, weight int64, salt uint64) bool {
+	if !r.View(s, now, member, weight).Room {
 		return false
 	}
 	now, end := r.bounds(now)
 	if !s.counts(now, end, r.window) {
 		*s = Set{}
 	}
-	if !s.add(member, salt) {
+	if !s.add(member, max(weight, 1), salt) {
 		return false
 	}
 	s.until = end
 	return true
 }
 
-func (s *Set) add(member, salt uint64) bool {
+func (s *Set) add(member uint64, weight int64, salt uint64) bool {
 	if s.sketch != nil {
-		return s.sketch.add(member)
+		return s.sketch.add(member, weight)
 	}
 	i, known := slices.BinarySearch(s.members, member)
 	switch {
@@ -156,15 +156,16 @@ func (s *Set) add(member, salt uint64) bool {
 		return false
 	case len(s.members) < MaxExact:
 		s.members = slices.Insert(s.members, i, member)
+		s.taken += weight - 1
 		return true
 	}
 	s.sketch = newSketch(s.members, s.taken, salt)
 	s.members = nil
-	s.sketch.add(member)
+	s.sketch.add(member, weight)
 	return true
 }
 
-// Remaining returns how many new values would pass.
+// Remaining returns how many new values of weight 1 would pass.
 func (r Rate) Remaining(v View) int64 { return max(r.count-v.Count, 0) }
 
 // Wait returns how long after now the window ends: when a value without room passes.
@@ -181,14 +182,14 @@ func (r Rate) Full(v View, now int64) time.Duration {
 	return r.Wait(v, now)
 }
 
-// Seed returns a set that has room for at most one new value in the window of since, and counts from there: the one that is
+// Seed returns a set that has room for at most one new value of a weight in the window of since, and counts from there: the one that is
 // kept, if it has no more room, or is of a later window.
-func (r Rate) Seed(s *Set, since int64) *Set {
+func (r Rate) Seed(s *Set, since, weight int64) *Set {
 	_, end := r.bounds(since)
-	if s.Until() > end || r.Remaining(r.View(s, since, 0)) <= 1 {
+	if s.Until() > end || r.Remaining(r.View(s, since, 0, 1)) <= weight {
 		return s
 	}
-	return &Set{until: end, taken: r.count - 1}
+	return &Set{until: end, taken: max(r.count-weight, 0)}
 }
 
 // bounds returns now as it counts and the end of its window.

@@ -34,7 +34,7 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	if v := (distinct.Rate{}).View(nil, epoch, 1); v.Room {
+	if v := (distinct.Rate{}).View(nil, epoch, 1, 1); v.Room {
 		t.Error("the zero rate admits")
 	}
 }
@@ -74,14 +74,14 @@ func TestVectors(t *testing.T) {
 		{-80 * time.Second, 11, true, false, 1, 60 * time.Second, time.Minute}, //
 	} {
 		now := epoch + step.at.Microseconds()
-		v := r.View(s, now, step.member)
-		changed := r.Charge(s, now, step.member, 0)
-		after := r.View(s, now, step.member)
+		v := r.View(s, now, step.member, 1)
+		changed := r.Charge(s, now, step.member, 1, 0)
+		after := r.View(s, now, step.member, 1)
 		if v.Room != step.room || changed != step.changed || r.Remaining(after) != step.remaining || r.Wait(after, now) != step.wait || r.Full(after, now) != step.full {
 			t.Errorf("step %d: room %v, changed %v, %d remain, wait %v, full %v", i, v.Room, changed, r.Remaining(after), r.Wait(after, now), r.Full(after, now))
 		}
 	}
-	if v := r.View(nil, epoch, 7); r.Full(v, epoch) != 0 || r.Remaining(v) != 2 {
+	if v := r.View(nil, epoch, 7, 1); r.Full(v, epoch) != 0 || r.Remaining(v) != 2 {
 		t.Error("a set that has seen nothing")
 	}
 }
@@ -95,10 +95,10 @@ func TestExactAgainstMap(t *testing.T) {
 		for range 8000 {
 			m := member(rng.IntN(int(count)*3/2 + 1))
 			want := seen[m] || int64(len(seen)) < count
-			if got := r.View(s, epoch, m); got.Room != want || got.Count != int64(len(seen)) {
+			if got := r.View(s, epoch, m, 1); got.Room != want || got.Count != int64(len(seen)) {
 				t.Fatalf("count %d: %+v with %d seen, want room %v", count, got, len(seen), want)
 			}
-			if r.Charge(s, epoch, m, 0) != (want && !seen[m]) {
+			if r.Charge(s, epoch, m, 1, 0) != (want && !seen[m]) {
 				t.Fatal("a charge is told wrongly")
 			}
 			if want {
@@ -124,9 +124,9 @@ func TestSketchError(t *testing.T) {
 		s, salt, n := &distinct.Set{}, rng.Uint64(), 0
 		for _, size := range sizes {
 			for ; n < size; n++ {
-				r.Charge(s, epoch, rng.Uint64(), salt)
+				r.Charge(s, epoch, rng.Uint64(), 1, salt)
 			}
-			relative := float64(r.View(s, epoch, 0).Count)/float64(size) - 1
+			relative := float64(r.View(s, epoch, 0, 1).Count)/float64(size) - 1
 			sum[size] += relative
 			squares[size] += relative * relative
 		}
@@ -149,30 +149,30 @@ func TestFullSketchRefusesAll(t *testing.T) {
 	r := must(t, count, time.Hour)
 	s := &distinct.Set{}
 	passed := 0
-	for i := 0; r.View(s, epoch, member(i)).Room; i++ {
-		r.Charge(s, epoch, member(i), 99)
+	for i := 0; r.View(s, epoch, member(i), 1).Room; i++ {
+		r.Charge(s, epoch, member(i), 1, 99)
 		passed++
 	}
 	if math.Abs(float64(passed)/count-1) > 0.03 {
 		t.Errorf("%d values passed", passed)
 	}
-	if r.View(s, epoch, member(0)).Room || r.Charge(s, epoch, member(0), 99) || r.Remaining(r.View(s, epoch, 0)) != 0 {
+	if r.View(s, epoch, member(0), 1).Room || r.Charge(s, epoch, member(0), 1, 99) || r.Remaining(r.View(s, epoch, 0, 1)) != 0 {
 		t.Error("a value that was seen passes a full sketch")
 	}
-	if smaller := must(t, 500, time.Hour); smaller.View(s, epoch, member(0)).Room {
+	if smaller := must(t, 500, time.Hour); smaller.View(s, epoch, member(0), 1).Room {
 		t.Error("it passes under a smaller limit")
 	}
-	if v := r.View(s, epoch+time.Hour.Microseconds(), member(0)); !v.Room || v.Count != 0 {
+	if v := r.View(s, epoch+time.Hour.Microseconds(), member(0), 1); !v.Room || v.Count != 0 {
 		t.Errorf("the next window: %+v", v)
 	}
 	// A repeated value costs a sketch nothing.
 	again, other := &distinct.Set{}, must(t, 1_000_000, time.Hour)
 	for range 3 {
 		for i := range 5000 {
-			other.Charge(again, epoch, member(i), 99)
+			other.Charge(again, epoch, member(i), 1, 99)
 		}
 	}
-	if got := other.View(again, epoch, 0).Count; math.Abs(float64(got)/5000-1) > 0.03 {
+	if got := other.View(again, epoch, 0, 1).Count; math.Abs(float64(got)/5000-1) > 0.03 {
 		t.Errorf("5,000 values thrice are counted as %d", got)
 	}
 }
@@ -180,14 +180,14 @@ func TestFullSketchRefusesAll(t *testing.T) {
 func TestSeeded(t *testing.T) {
 	for _, count := range []int64{1, 5, 5000} {
 		r := must(t, count, time.Minute)
-		s := r.Seed(&distinct.Set{}, epoch)
-		if got := r.Remaining(r.View(s, epoch, 0)); got != 1 {
+		s := r.Seed(&distinct.Set{}, epoch, 1)
+		if got := r.Remaining(r.View(s, epoch, 0, 1)); got != 1 {
 			t.Errorf("%d remain of %d", got, count)
 		}
-		if !r.Charge(s, epoch, member(1), 0) || r.Charge(s, epoch, member(2), 0) || !r.View(s, epoch, member(1)).Room {
+		if !r.Charge(s, epoch, member(1), 1, 0) || r.Charge(s, epoch, member(2), 1, 0) || !r.View(s, epoch, member(1), 1).Room {
 			t.Errorf("count %d: one new value passes, and passes again", count)
 		}
-		if got := r.Remaining(r.View(s, epoch+60_000_000, 0)); got != count {
+		if got := r.Remaining(r.View(s, epoch+60_000_000, 0, 1)); got != count {
 			t.Errorf("%d remain in the next window", got)
 		}
 	}
@@ -209,11 +209,42 @@ func TestSeedKeeps(t *testing.T) {
 	} {
 		s := &distinct.Set{}
 		for i := range row.values {
-			r.Charge(s, row.at, member(int(i)), 0)
+			r.Charge(s, row.at, member(int(i)), 1, 0)
 		}
-		if got := r.Remaining(r.View(r.Seed(s, epoch), max(epoch, row.at), 0)); got != row.want {
+		if got := r.Remaining(r.View(r.Seed(s, epoch, 1), max(epoch, row.at), 0, 1)); got != row.want {
 			t.Errorf("%s: %d remain, want %d", row.because, got, row.want)
 		}
+	}
+}
+
+// A value counts as what it weighed when it came, in a set and in a sketch.
+func TestWeight(t *testing.T) {
+	r, s := must(t, 7, time.Minute), &distinct.Set{}
+	for i, passes := range []bool{true, true, false} {
+		if got := r.View(s, epoch, member(i), 3).Room; got != passes || r.Charge(s, epoch, member(i), 3, 0) != passes {
+			t.Errorf("value %d of 3 in 7: %v", i, got)
+		}
+	}
+	if !r.View(s, epoch, member(0), 3).Room || r.Charge(s, epoch, member(0), 3, 0) || !r.Charge(s, epoch, member(9), 1, 0) || r.View(s, epoch, 0, 1).Count != 7 {
+		t.Errorf("%+v", r.View(s, epoch, 0, 1))
+	}
+	if s := r.Seed(nil, epoch, 3); !r.Charge(s, epoch, member(1), 3, 0) || r.Charge(s, epoch, member(2), 1, 0) {
+		t.Error("a seeded set has room for one of 3")
+	}
+	r, s = must(t, 100_000, time.Minute), &distinct.Set{}
+	n := 0
+	for ; r.View(s, epoch, member(n), 10).Room; n++ {
+		r.Charge(s, epoch, member(n), 10, 99)
+	}
+	if math.Abs(float64(n)/10_000-1) > 0.03 {
+		t.Errorf("%d values of 10 passed", n)
+	}
+	r, s = must(t, distinct.MaxCount, time.Minute), &distinct.Set{}
+	for i := range distinct.MaxExact + 50 {
+		r.Charge(s, epoch, member(i), distinct.MaxCount/1010, 99)
+	}
+	if got := r.View(s, epoch, 0, 1).Count; got > distinct.MaxCount || got < distinct.MaxCount/1010*1009 {
+		t.Errorf("%d of at most %d", got, distinct.MaxCount)
 	}
 }
 
@@ -222,12 +253,12 @@ func TestSize(t *testing.T) {
 	r := must(t, 1_000_000, time.Hour)
 	s := &distinct.Set{}
 	for i := range 1500 {
-		r.Charge(s, epoch, member(i), 0)
+		r.Charge(s, epoch, member(i), 1, 0)
 		if n := i + 1; n <= distinct.MaxExact && (s.Size() < n || s.Size() > 2*n+8) || n > distinct.MaxExact && s.Size() != 2048 {
 			t.Fatalf("%d values take %d numbers", n, s.Size())
 		}
 	}
-	if got := testing.AllocsPerRun(100, func() { r.View(s, epoch, 5); r.Charge(s, epoch, 5, 0) }); got != 0 {
+	if got := testing.AllocsPerRun(100, func() { r.View(s, epoch, 5, 1); r.Charge(s, epoch, 5, 1, 0) }); got != 0 {
 		t.Errorf("%v allocations", got)
 	}
 }
@@ -246,11 +277,11 @@ func FuzzSet(f *testing.F) {
 			if w := now / 1_000_000; w != window {
 				seen, window = map[uint64]bool{}, w
 			}
-			room := r.View(s, now, m).Room
+			room := r.View(s, now, m, 1).Room
 			if room != (seen[m] || len(seen) < 1+int(count)) {
 				t.Fatalf("room %v with %d seen", room, len(seen))
 			}
-			if r.Charge(s, now, m, 0); room {
+			if r.Charge(s, now, m, 1, 0); room {
 				seen[m] = true
 			}
 		}

@@ -30,21 +30,25 @@ type sketch struct {
 func newSketch(members []uint64, others int64, salt uint64) *sketch {
 	k := &sketch{salt: salt, weight: registers << (rankBits + 1)}
 	for _, m := range members {
-		k.add(m)
+		k.add(m, 1)
 	}
 	k.parts = min((others+int64(len(members)))<<partBits, maxParts) // these are no estimate
 	return k
 }
 
-// add counts a value, and reports whether that changed the sketch.
-func (k *sketch) add(member uint64) bool {
+// add counts a value as weight of them, and reports whether that changed the sketch.
+func (k *sketch) add(member uint64, weight int64) bool {
 	i, rank := k.place(member)
 	old := k.ranks[i]
 	if rank <= old {
 		return false
 	}
 	// 2^72 over the weight, rounded down: both are exact in a double, and so is the quotient but for one rounding.
-	k.parts = min(k.parts+int64(float64(1<<72)/float64(k.weight)), maxParts)
+	if parts := int64(float64(1<<72) / float64(k.weight)); parts <= (maxParts-k.parts)/weight {
+		k.parts += parts * weight
+	} else {
+		k.parts = maxParts
+	}
 	k.weight -= 1<<(rankBits+1-old) - 1<<(rankBits+1-rank)
 	k.ranks[i] = rank
 	return true

@@ -32,7 +32,7 @@ func TestPlaces(t *testing.T) {
 // rank 1 as two, and a saturated one stops at its bound.
 func TestEstimates(t *testing.T) {
 	k := newSketch(nil, 0, 7)
-	if !k.add(694703) || k.parts != 1<<partBits || k.weight != 1<<52-1<<38+1<<18 || k.add(694703) {
+	if !k.add(694703, 1) || k.parts != 1<<partBits || k.weight != 1<<52-1<<38+1<<18 || k.add(694703, 1) {
 		t.Errorf("the first value: %d parts, weight %d", k.parts, k.weight)
 	}
 	k = newSketch(nil, 0, 7)
@@ -40,11 +40,11 @@ func TestEstimates(t *testing.T) {
 	for i := range k.ranks {
 		k.ranks[i] = 1
 	}
-	if !k.add(694703) || k.count() != 2 {
+	if !k.add(694703, 1) || k.count() != 2 {
 		t.Errorf("a value that shows once in two is counted as %d", k.count())
 	}
 	k.weight, k.parts = 3<<50, 0
-	if !k.add(2732157) || k.parts != 1398101 { // 4/3, rounded down
+	if !k.add(2732157, 1) || k.parts != 1398101 { // 4/3, rounded down
 		t.Errorf("%d parts", k.parts)
 	}
 	k.weight = registers
@@ -52,7 +52,7 @@ func TestEstimates(t *testing.T) {
 		k.ranks[i] = 37
 	}
 	k.ranks[10707] = 0
-	if !k.add(2732157) || k.count() != MaxCount {
+	if !k.add(2732157, 1) || k.count() != MaxCount {
 		t.Errorf("beyond the bound: %d", k.count())
 	}
 	if k := newSketch([]uint64{1, 2, 3}, 40, 0); k.count() != 43 || k.parts != 43<<partBits {
@@ -70,8 +70,8 @@ func TestUnknownSaltDefeatsChosenValues(t *testing.T) {
 		if index, _ := known.place(m); index >= registers/64 {
 			continue
 		}
-		known.add(m)
-		unknown.add(m)
+		known.add(m, 1)
+		unknown.add(m, 1)
 		n++
 	}
 	if got := known.count(); got > chosen/10 {

@@ -106,14 +106,14 @@ func (s *Store) finishLog(c *ratelimiter.Charge, w *pending, now int64, charged 
 func (s *Store) set(c *ratelimiter.Charge, shard int) *distinct.Set {
 	set, _ := s.shards[shard].kept(c.Key).(*distinct.Set)
 	if c.Seed != 0 {
-		set = c.Limit.Distinct().Seed(set, c.Seed)
+		set = c.Limit.Distinct().Seed(set, c.Seed, c.Limit.Weight())
 	}
 	return set
 }
 
 // lookSet only looks, as lookLog does.
 func (s *Store) lookSet(c *ratelimiter.Charge, w *pending, now int64) {
-	w.room = c.Cost == 0 || c.Limit.Distinct().View(s.set(c, w.shard), now, c.Member).Room
+	w.room = c.Cost == 0 || c.Limit.Distinct().View(s.set(c, w.shard), now, c.Member, c.Limit.Weight()).Room
 }
 
 // finishSet adds the value to a set, if it is to be charged, and explains it.
@@ -123,18 +123,18 @@ func (s *Store) finishSet(c *ratelimiter.Charge, w *pending, now int64, charged 
 		if set == nil {
 			set = &distinct.Set{}
 		}
-		if rate.Charge(set, now, c.Member, s.salt) {
+		if rate.Charge(set, now, c.Member, c.Limit.Weight(), s.salt) {
 			s.shards[w.shard].putKept(c.Key, set, set.Until(), now)
 		}
 	}
-	return c.Status(&ratelimiter.Reading{Now: now, Set: rate.View(set, now, c.Member), Room: w.room, Charged: charged})
+	return c.Status(&ratelimiter.Reading{Now: now, Set: rate.View(set, now, c.Member, c.Limit.Weight()), Room: w.room, Charged: charged})
 }
 
 // permits is log for the permits of a limit on concurrency.
 func (s *Store) permits(c *ratelimiter.Charge, shard int, now int64) *concurrency.Set {
 	set, _ := s.shards[shard].kept(c.Key).(*concurrency.Set)
 	if c.Seed != 0 {
-		set = c.Limit.Concurrency().Seed(set, c.Seed, now)
+		set = c.Limit.Concurrency().Seed(set, c.Seed, now, c.Limit.Weight())
 	}
 	return set
 }
@@ -142,7 +142,7 @@ func (s *Store) permits(c *ratelimiter.Charge, shard int, now int64) *concurrenc
 // lookPermits only looks, as lookLog does.
 func (s *Store) lookPermits(c *ratelimiter.Charge, w *pending, now int64) {
 	rate := c.Limit.Concurrency()
-	w.room = c.Cost == 0 || c.Release || rate.Remaining(rate.View(s.permits(c, w.shard, now), now)) > 0
+	w.room = c.Cost == 0 || c.Release || rate.Remaining(rate.View(s.permits(c, w.shard, now), now)) >= c.Limit.Weight()
 }
 
 // finishPermits acquires or releases a permit, if it is to be charged, and explains the set.
@@ -152,7 +152,7 @@ func (s *Store) finishPermits(c *ratelimiter.Charge, w *pending, now int64, char
 		if set == nil {
 			set = &concurrency.Set{}
 		}
-		if c.Release && set.Release(c.Permit) || !c.Release && rate.Acquire(set, now, c.Permit) {
+		if c.Release && set.Release(c.Permit) || !c.Release && rate.Acquire(set, now, c.Permit, c.Limit.Weight()) {
 			s.shards[w.shard].putKept(c.Key, set, set.Until(), now)
 		}
 	}

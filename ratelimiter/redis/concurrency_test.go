@@ -70,7 +70,7 @@ func TestPermitsInLua(t *testing.T) {
 				if changed = s.Release(id); changed {
 					released++
 				}
-			} else if changed = r.Acquire(s, now, id); !changed {
+			} else if changed = r.Acquire(s, now, id, 1); !changed {
 				want[0] = 0
 				refused++
 			}

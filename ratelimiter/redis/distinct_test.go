@@ -98,9 +98,9 @@ func TestDistinctInLua(t *testing.T) {
 			}
 			got := d.see(strconv.Itoa(i), r, now, salt, members...)
 			for j, m := range members {
-				before := r.View(s, now, m)
-				changed := r.Charge(s, now, m, salt)
-				after := r.View(s, now, m)
+				before := r.View(s, now, m, 1)
+				changed := r.Charge(s, now, m, 1, salt)
+				after := r.View(s, now, m, 1)
 				want := []int64{0, -1, after.Until, after.Count}
 				if before.Room {
 					want[0] = 1

@@ -45,7 +45,7 @@ type Options struct {
 	Random io.Reader
 	// Budget bounds every decision.
 	Budget time.Duration
-	// Release, if not nil, gets the permits that a decision acquired before it became a denial. It must not block.
+	// Release, if not nil, gets the permits that a decision acquired before it became a denial, or its caller left. It must not block.
 	Release func(permits []string)
 	// Observe is told of every decision. It must not block or keep what it is given.
 	Observe func(Observation)
@@ -110,7 +110,7 @@ func (e *Engine) DecideGiven(ctx context.Context, r *request.Request, given Give
 }
 
 func (e *Engine) decide(ctx context.Context, r *request.Request, given *subject.Subject) verdict.Verdict {
-	began := e.options.Clock()
+	began, caller := e.options.Clock(), ctx
 	ctx, cancel := e.withDeadline(ctx)
 	defer cancel()
 
@@ -129,14 +129,14 @@ func (e *Engine) decide(ctx context.Context, r *request.Request, given *subject.
 	if e.record(ctx, c, began) {
 		panicked = true
 	}
-	e.release(c)
+	e.release(caller, c)
 	e.observe(c, began, panicked)
 	return c.Verdict
 }
 
-// release gives back what a denial holds: what is denied never runs.
-func (e *Engine) release(c *pipeline.Case) {
-	if c.Verdict.Allowed() || len(c.Verdict.Permits) == 0 {
+// release gives back what a denial holds, or an answer whose caller has left: what it is about never runs.
+func (e *Engine) release(caller context.Context, c *pipeline.Case) {
+	if len(c.Verdict.Permits) == 0 || c.Verdict.Allowed() && caller.Err() == nil {
 		return
 	}
 	if e.options.Release != nil {

@@ -43,6 +43,23 @@ func TestDenialsHoldNoPermits(t *testing.T) {
 	}
 }
 
+// TestNobodyHoldsPermitsForWhoLeft: a caller that has left before its answer cannot give back what that holds.
+func TestNobodyHoldsPermitsForWhoLeft(t *testing.T) {
+	var released []string
+	f := newFixture(t, func(o *Options) { o.Release = func(p []string) { released = append(released, p...) } })
+	f.publish(t)
+	ctx, leave := context.WithCancel(t.Context())
+	f.policy = func(ctx context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+		c.Verdict.Permits = []string{"p1"}
+		return grant(ctx, c)
+	}
+	f.recorder.during = leave
+	v := f.engine.Decide(ctx, get("/orders/7"))
+	if !slices.Equal(released, []string{"p1"}) || len(v.Permits) != 0 {
+		t.Errorf("%v, permits %v, released %v", v.Reason, v.Permits, released)
+	}
+}
+
 func grant(_ context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
 	c.Grant = &pipeline.Grant{By: "main"}
 	return pipeline.Continue, nil

@@ -34,10 +34,14 @@ func (s stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcome
 type recorder struct {
 	entries  []audit.Entry
 	verdicts []verdict.Verdict
+	during   func() // if set, is called while it records
 	err      error
 }
 
 func (r *recorder) Record(_ context.Context, e *audit.Entry) error {
+	if r.during != nil {
+		r.during()
+	}
 	r.entries = append(r.entries, *e)
 	r.verdicts = append(r.verdicts, *e.Verdict)
 	return r.err

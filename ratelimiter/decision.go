@@ -55,7 +55,8 @@ type Lease struct {
 func (c *Charge) Units() int64 { return c.Cost * c.Limit.Weight() }
 
 // Store keeps counters. All three methods treat their charges as one indivisible step, answer one Status for each
-// charge in order, and fail as a whole; after an error what was charged is unknown.
+// charge in order, and fail as a whole; after an error what was charged is unknown, but for one that has a method
+// Uncharged() bool which says that nothing was.
 type Store interface {
 	// Take asks whether every enforced limit has room. If so it charges all limits but those that count denials, else
 	// only those that count all. A limit without room is never charged. When the decision is allowed it charges what it can

@@ -275,7 +275,11 @@ func (l *Limiter) ask(ctx context.Context, charges []Charge, do operation) Decis
 		if !errors.Is(err, context.Canceled) { // a caller that leaves says nothing about the store
 			l.since.CompareAndSwap(0, sent) // what was sent then got no answer
 		}
-		return l.degrade(ctx, charges, do, err)
+		d := l.degrade(ctx, charges, do, err)
+		if do == take && !d.Allowed {
+			l.abandon(charges, err)
+		}
+		return d
 	}
 	if l.since.Load() != 0 {
 		l.since.Store(0)

@@ -1,6 +1,7 @@
 package ratelimiter_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,16 @@ import (
 	"github.com/durward-pdp/durward/ratelimiter/memory"
 )
 
-var errDown = errors.New("the shared store is down")
+// errDown says that nothing was charged, so that nothing is given back behind a test; errLost does not.
+var (
+	errDown error = uncharged{errors.New("the shared store is down")}
+	errLost       = errors.New("no answer in time")
+)
+
+// uncharged is the error of a store that knows that it has charged nothing.
+type uncharged struct{ error }
+
+func (uncharged) Uncharged() bool { return true }
 
 // bench is a limiter on a shared store that can be broken, and a clock.
 type bench struct {
@@ -33,6 +43,7 @@ type switchable struct {
 	calls int
 	hold  chan struct{} // if set, Settle waits for it
 	slow  func()        // if set, is called before Take fails
+	cause error         // if set, what Take fails with
 }
 
 func (s *switchable) ask() error {
@@ -50,7 +61,7 @@ func (s *switchable) Take(ctx context.Context, c []ratelimiter.Charge) (ratelimi
 		if s.slow != nil {
 			s.slow()
 		}
-		return ratelimiter.Decision{}, err
+		return ratelimiter.Decision{}, cmp.Or(s.cause, err)
 	}
 	return s.Store.Take(ctx, c)
 }

@@ -3,6 +3,7 @@ package ratelimiter
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -73,6 +74,24 @@ func (l *Limiter) Release(ctx context.Context, permits []Permit) error {
 		return fmt.Errorf("release %d permits: %w", len(permits), err)
 	}
 	return nil
+}
+
+// abandon gives back the permits of a decision that was refused because the shared store failed: it may have acquired them, and
+// nobody else knows them.
+func (l *Limiter) abandon(charges []Charge, cause error) {
+	var known interface{ Uncharged() bool }
+	if errors.As(cause, &known) && known.Uncharged() {
+		return
+	}
+	var permits []Permit
+	for i := range charges {
+		if c := &charges[i]; c.Limit.def.Algorithm == Concurrency && c.Cost > 0 {
+			permits = append(permits, Permit{Key: c.Key, ID: c.Permit})
+		}
+	}
+	if len(permits) > 0 {
+		l.ReleaseLater(permits)
+	}
 }
 
 // ReleaseLater is Release without waiting, for permits that were acquired for nothing. When too many calls wait it does

@@ -155,6 +155,44 @@ func TestReleaseLaterWithoutStore(t *testing.T) {
 	}
 }
 
+// A call that got no answer may have acquired a permit. Where the decision is refused, nobody else could give it back.
+func TestAbandonedPermits(t *testing.T) {
+	for name, c := range map[string]struct {
+		onError ratelimiter.OnError
+		cause   error
+		left    int64
+	}{
+		"denied":                 {ratelimiter.Deny, errLost, 3},
+		"allowed":                {ratelimiter.Allow, errLost, 2},
+		"the share is empty":     {ratelimiter.LocalShare, errLost, 3},
+		"nothing can be charged": {ratelimiter.Deny, errDown, 2}, // here it was, which shows that nothing is sent
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			first, lost := permit(t, 1, nil), permit(t, 2, func(d *ratelimiter.Definition) { d.OnError = c.onError })
+			b.shared.down = true
+			if c.onError == ratelimiter.LocalShare {
+				b.take(first) // all that a share gives at first
+			}
+			b.shared.cause = c.cause
+			b.shared.slow = func() {
+				if d, err := b.shared.Store.Take(t.Context(), []ratelimiter.Charge{lost}); err != nil || !d.Allowed {
+					t.Error(d, err)
+				}
+				b.shared.down = false
+			}
+			if d := b.take(lost); d.Allowed != (c.onError == ratelimiter.Allow) || !d.Degraded {
+				t.Fatalf("%+v", d)
+			}
+			b.close(b.limiter)
+			d, err := b.limiter.Peek(t.Context(), []ratelimiter.Charge{permit(t, 3, nil)})
+			if err != nil || d.Degraded || d.Limits[0].Remaining != c.left {
+				t.Errorf("%+v, %v", d, err)
+			}
+		})
+	}
+}
+
 func TestReleaseIsForPermits(t *testing.T) {
 	c := charge(t, ratelimiter.Definition{Count: 3, Window: time.Minute}, "k")
 	c.Release = true

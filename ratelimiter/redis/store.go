@@ -183,5 +183,17 @@ func (s *Store) call(ctx context.Context, op operation, charges []ratelimiter.Ch
 	if goredis.IsTryAgainError(err) && len(charges) > 1 {
 		return s.spread(ctx, op, charges, singles(whole(q)))
 	}
+	if err != nil && notRun(err) {
+		err = &unchargedError{err}
+	}
 	return d, err
 }
+
+// unchargedError is the error of a call that charged nothing.
+type unchargedError struct{ error }
+
+// Unwrap returns the cause.
+func (e *unchargedError) Unwrap() error { return e.error }
+
+// Uncharged is what package ratelimiter asks for.
+func (*unchargedError) Uncharged() bool { return true }

@@ -55,10 +55,10 @@ func (s *Stage) draw(charges []ratelimiter.Charge) error {
 	return nil
 }
 
-// held returns the permits that a decision acquired.
+// held returns the permits that a decision acquired, or may have acquired where the store did not answer.
 func held(charges []ratelimiter.Charge, d *ratelimiter.Decision) (permits []string) {
 	for i := range d.Limits {
-		if c := &charges[i]; d.Limits[i].Charged && c.Limit.Algorithm() == ratelimiter.Concurrency {
+		if c := &charges[i]; (d.Limits[i].Charged || d.Limits[i].Degraded) && c.Limit.Algorithm() == ratelimiter.Concurrency {
 			permits = append(permits, ratelimiter.Permit{Key: c.Key, ID: c.Permit}.String())
 		}
 	}

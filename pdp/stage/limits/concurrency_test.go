@@ -9,6 +9,7 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/verdict"
+	"github.com/durward-pdp/durward/ratelimiter"
 )
 
 // Two exports go on at a time; who waits is told so, and passes when one has ended or has expired.
@@ -105,6 +106,27 @@ func TestPermitsThatAreNone(t *testing.T) {
 	}
 	if b.dropped.Load() != 3 || b.left("exports", "releases=yes") != 0 {
 		t.Errorf("%d dropped, %d left", b.dropped.Load(), b.left("exports", "releases=yes"))
+	}
+}
+
+// A store that did not answer may have acquired a permit: what is allowed without it can give it back. A dry decision asked for none.
+func TestPermitsOfAnOutage(t *testing.T) {
+	down := func(func() time.Time) ratelimiter.Store { return &broken{} }
+	for _, on := range []string{"allow", "local_share"} {
+		b := newBench(t, down, "exports: {concurrency: 2, expires: 30s, by: [], on_error: "+on+"}")
+		c := b.decide("releases=yes")
+		b.want(c, verdict.Allowed, "")
+		if len(c.Verdict.Permits) != 1 || !c.Verdict.Degraded {
+			t.Errorf("%s: %+v", on, c.Verdict)
+		}
+	}
+	b := newBench(t, down, "exports: {concurrency: 2, expires: 30s, by: [], on_error: allow}")
+	c := b.newCase("releases=yes")
+	c.Request.Mode = request.Dry
+	b.pipeline.Run(t.Context(), c)
+	b.want(c, verdict.Allowed, "")
+	if len(c.Verdict.Permits) != 0 {
+		t.Errorf("a dry decision: %v", c.Verdict.Permits)
 	}
 }
 

@@ -157,7 +157,9 @@ func (s *Stage) ask(ctx context.Context, c *pipeline.Case, bindings []*binding) 
 		return refuse(c, &d)
 	}
 	c.Verdict.Degraded = c.Verdict.Degraded || d.Degraded
-	c.Verdict.Permits = append(c.Verdict.Permits, held(charges, &d)...)
+	if c.Request.Mode != request.Dry {
+		c.Verdict.Permits = append(c.Verdict.Permits, held(charges, &d)...)
+	}
 	explain(c, d.Limits)
 	publish(c, d.Limits)
 	return pipeline.Continue, nil

@@ -228,4 +228,35 @@ acme domain edge
 	if p.String() != want {
 		t.Errorf("%s\nwant %s", p.String(), want)
 	}
+	p.Reset()
+	writeLimits(&p, &limitsapi.List{Limits: []limitsapi.Limit{{
+		Bundle: "acme", Service: "orders", Name: "seen", Rate: limitsapi.Rate{Count: 5, WindowMS: 60_000, Burst: 5}, Algorithm: "distinct", Distinct: "resource.id",
+		Counts: "allowed", OnError: "deny", Routes: []string{"read"},
+	}, {
+		Bundle: "acme", Service: "orders", Name: "exports", Rate: limitsapi.Rate{Count: 2, WindowMS: 30_000, Burst: 2}, Algorithm: "concurrency", WithoutRelease: "expire",
+		Counts: "allowed", OnError: "deny", Routes: []string{"read"},
+	}}})
+	writePeek(&p, &limitsapi.Peek{
+		Place: limitsapi.Place{Bundle: "acme", Service: "orders", Limit: "exports", Counter: "00ff"}, Rate: limitsapi.Rate{Count: 2, WindowMS: 30_000, Burst: 2},
+		Algorithm: "concurrency", Used: 2, RetryAfterMS: 1000, FullMS: 29_000,
+	})
+	want = `acme/orders seen
+  rate      5 different values of resource.id per 1m0s, distinct
+  by        nothing: one counter for all
+  counts    allowed; on error deny
+  routes    read
+  so far    not met on this server
+acme/orders exports
+  rate      2 at a time, each for at most 30s, concurrency
+  by        nothing: one counter for all
+  counts    allowed; on error deny; without release expire
+  routes    read
+  so far    not met on this server
+acme/orders exports: 2 of 2 used, 0 left; the next one passes when one has ended or expires
+  whole in  29s
+  counter   00ff
+`
+	if p.String() != want {
+		t.Errorf("%s\nwant %s", p.String(), want)
+	}
 }

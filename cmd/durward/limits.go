@@ -152,24 +152,14 @@ func writeLimits(p *page, list *limitsapi.List) {
 	for i := range list.Limits {
 		l := &list.Limits[i]
 		p.addf("%s\n", shown(placeName(l.Bundle, l.Service, "", l.Name)))
-		p.row("rate", rateText(&l.Rate, l.Algorithm))
+		p.row("rate", rateText(&l.Rate, l.Algorithm, l.Distinct))
 		for _, c := range l.Classes {
-			p.row("", fmt.Sprintf("%s where %s is %s", rateText(&c.Rate, l.Algorithm), l.ClassOf, c.Name))
+			p.row("", fmt.Sprintf("%s where %s is %s", rateText(&c.Rate, l.Algorithm, l.Distinct), l.ClassOf, c.Name))
 		}
 		p.row("by", orEverybody(l.By))
 		p.row("when", strings.Join(l.When, ", "))
 		p.row("cost", l.CostOf)
-		counts := l.Counts + "; on error " + l.OnError
-		if l.At != "" {
-			counts += "; at the " + l.At
-		}
-		if l.Shadow {
-			counts += "; a shadow, which never blocks"
-		}
-		if l.Lease > 0 {
-			counts += fmt.Sprintf("; %d in advance", l.Lease)
-		}
-		p.row("counts", counts)
+		p.row("counts", countsText(l))
 		if l.Service == "" {
 			p.row("services", strings.Join(l.Routes, ", "))
 		} else {
@@ -190,6 +180,23 @@ func writeLimits(p *page, list *limitsapi.List) {
 	}
 }
 
+func countsText(l *limitsapi.Limit) string {
+	text := l.Counts + "; on error " + l.OnError
+	if l.At != "" {
+		text += "; at the " + l.At
+	}
+	if l.Shadow {
+		text += "; a shadow, which never blocks"
+	}
+	if l.Lease > 0 {
+		text += fmt.Sprintf("; %d in advance", l.Lease)
+	}
+	if l.WithoutRelease != "" {
+		text += "; without release " + l.WithoutRelease
+	}
+	return text
+}
+
 func orEverybody(by []string) string {
 	if len(by) == 0 {
 		return "nothing: one counter for all"
@@ -197,7 +204,13 @@ func orEverybody(by []string) string {
 	return strings.Join(by, ", ")
 }
 
-func rateText(r *limitsapi.Rate, algorithm string) string {
+func rateText(r *limitsapi.Rate, algorithm, distinct string) string {
+	switch {
+	case algorithm == "concurrency":
+		return fmt.Sprintf("%d at a time, each for at most %s, %s", r.Count, millis(r.WindowMS), algorithm)
+	case distinct != "":
+		return fmt.Sprintf("%d different values of %s per %s, %s", r.Count, distinct, millis(r.WindowMS), algorithm)
+	}
 	text := fmt.Sprintf("%d per %s, %s", r.Count, millis(r.WindowMS), algorithm)
 	if algorithm == "gcra" {
 		text += fmt.Sprintf(", %d at once", r.Burst)
@@ -271,7 +284,9 @@ func writeKey(p *page, k *limitsapi.Key) {
 
 func writePeek(p *page, peek *limitsapi.Peek) {
 	p.addf("%s: %d of %d used, %d left", shown(placeName(peek.Bundle, peek.Service, peek.Domain, peek.Limit)), peek.Used, peek.Burst, peek.Remaining)
-	if peek.RetryAfterMS > 0 {
+	if peek.Algorithm == "concurrency" && !peek.Room {
+		p.WriteString("; the next one passes when one has ended or expires")
+	} else if peek.RetryAfterMS > 0 {
 		p.addf("; the next one passes in %s", millis(peek.RetryAfterMS))
 	}
 	p.WriteByte('\n')

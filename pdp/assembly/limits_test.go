@@ -70,6 +70,17 @@ routes:
   - {name: read, path: /keys, methods: [GET], access: public, limits: [per-key]}
 `
 
+const limitedExports = `service: exports
+match: [{host: exports.example.com}]
+identity: {mode: none}
+limit_definitions:
+  running: {concurrency: 2, expires: 1h, without_release: expire, by: [client.network]}
+  seen: {rate: 3/30d, by: [client.network], distinct: request.header.x-device, count: allowed}
+routes:
+  - {name: run, path: /run, methods: [GET], access: public, limits: [running]}
+  - {name: see, path: /see, methods: [GET], access: public, limits: [seen]}
+`
+
 const limitedDomain = `domain: edge
 descriptors:
   - {key: user, detailed_metric: true, rate_limit: {unit: minute, requests_per_unit: 2, name: per-user}}
@@ -192,8 +203,8 @@ func limitedEngine(t *testing.T, limiter *ratelimiter.Limiter) (*pdp.Engine, fun
 		t.Helper()
 		snapshot, problems := bundle.Build(map[string][]byte{
 			"bundle.yaml": []byte(limitedBundle), "services/orders/service.yaml": []byte(limitedService), "services/bills/service.yaml": []byte(limitedOther),
-			"services/keys/service.yaml": []byte(keys),
-			"ratelimits/edge.yaml":       []byte(limitedDomain),
+			"services/keys/service.yaml": []byte(keys), "services/exports/service.yaml": []byte(limitedExports),
+			"ratelimits/edge.yaml": []byte(limitedDomain),
 		}, bundle.Options{Compilers: all.compilers(), Domains: all.descriptors, ClientAddress: true})
 		if len(problems) > 0 {
 			t.Fatal(problems)
@@ -328,6 +339,14 @@ func TestLimitsList(t *testing.T) {
 				Classes: []limitsapi.Class{{Name: "gold", Rate: minute(60, 3)}}, By: []string{"client.network"}, Counts: "all", OnError: "local_share", Routes: []string{"read"},
 			},
 			{
+				Bundle: "acme", Service: "exports", Name: "running", Rate: limitsapi.Rate{Count: 2, WindowMS: 3_600_000, Burst: 2}, Algorithm: "concurrency",
+				WithoutRelease: "expire", By: []string{"client.network"}, Counts: "allowed", OnError: "local_share", Routes: []string{"run"},
+			},
+			{
+				Bundle: "acme", Service: "exports", Name: "seen", Rate: limitsapi.Rate{Count: 3, WindowMS: 30 * 86_400_000, Burst: 3}, Algorithm: "distinct",
+				Distinct: "request.header.x-device", By: []string{"client.network"}, Counts: "allowed", OnError: "local_share", Routes: []string{"see"},
+			},
+			{
 				Bundle: "acme", Service: "keys", Name: "per-key", Rate: minute(2, 2), Algorithm: "gcra", By: []string{"request.header.x-api-key", "request.query.access_token"},
 				Counts: "allowed", OnError: "local_share", Routes: []string{"read"},
 			},
@@ -427,18 +446,61 @@ func TestLimitsTop(t *testing.T) {
 const ordersKey = "&key=client.network=192.0.2.1&key=request.header.x-device=tablet"
 
 // TestLimitsPeekAndUnblock is the way of an operator who lets somebody in again, with counters in memory and in Redis.
-func TestLimitsPeekAndUnblock(t *testing.T) {
-	for name, open := range map[string]func(t *testing.T) ratelimiter.Store{
-		"memory": func(*testing.T) ratelimiter.Store { return nil },
-		"redis": func(t *testing.T) ratelimiter.Store {
-			s, err := redis.New(redis.Options{URL: redistest.Start(t).URL(), Now: time.Now, Timeout: 5 * time.Second})
-			if err != nil {
-				t.Fatal(err)
+// limitStores open the stores that answer the API: none but memory, or Redis.
+var limitStores = map[string]func(t *testing.T) ratelimiter.Store{
+	"memory": func(*testing.T) ratelimiter.Store { return nil },
+	"redis": func(t *testing.T) ratelimiter.Store {
+		s, err := redis.New(redis.Options{URL: redistest.Start(t).URL(), Now: time.Now, Timeout: 5 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	},
+}
+
+// TestLimitsOfValuesAndPermits: what is used of them is shown, and cleared.
+func TestLimitsOfValuesAndPermits(t *testing.T) {
+	for name, open := range limitStores {
+		t.Run(name, func(t *testing.T) {
+			w := newLimitsWorld(t, open(t), nil)
+			run := func() int { return w.get(3, "exports.example.com", "/run", "192.0.2.1", "") }
+			see := func() (n int) {
+				for _, device := range []string{"a", "a", "b", "c", "d", "a"} {
+					n += w.get(1, "exports.example.com", "/see", "192.0.2.1", device)
+				}
+				return n
 			}
-			t.Cleanup(func() { _ = s.Close() })
-			return s
-		},
-	} {
+			for _, c := range []struct {
+				limit, algorithm string
+				use              func() int
+				passes, count    int64
+				retry            int64
+			}{{"running", "concurrency", run, 2, 2, 1000}, {"seen", "distinct", see, 5, 3, 30 * 86_400_000}} {
+				for _, cleared := range []bool{false, true} { // what is cleared is as good as new
+					if n := c.use(); int64(n) != c.passes {
+						t.Errorf("%s: %d pass, cleared %v", c.limit, n, cleared)
+					}
+					var p limitsapi.Peek
+					if status, text := w.do("GET", limitsapi.PeekPath+"?limit="+c.limit+"&key=client.network=192.0.2.1", "", nil, &p); status != 200 {
+						t.Fatal(status, text)
+					}
+					if p.Algorithm != c.algorithm || p.Room || p.Used != c.count || p.Burst != c.count || p.Remaining != 0 || p.RetryAfterMS < 1 || p.RetryAfterMS > c.retry || p.FullMS < 1 {
+						t.Errorf("%+v", p)
+					}
+					var u limitsapi.Unblock
+					body := `{"limit": "` + c.limit + `", "key": [{"name": "client.network", "value": "192.0.2.1"}]}`
+					if status, text := w.do("POST", limitsapi.UnblockPath, body, nil, &u); status != 200 || !u.Cleared || u.Counter != p.Counter {
+						t.Errorf("%d %s %+v", status, text, u)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestLimitsPeekAndUnblock(t *testing.T) {
+	for name, open := range limitStores {
 		t.Run(name, func(t *testing.T) {
 			w := newLimitsWorld(t, open(t), nil)
 			if n := w.get(5, "orders.example.com", "/orders", "192.0.2.1", "tablet"); n != 2 {

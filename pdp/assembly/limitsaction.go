@@ -66,7 +66,7 @@ func (a *limitsAdmin) peek(r *http.Request, who caller) (any, *refusal) {
 
 func peekView(c *counter, s *ratelimiter.Status) limitsapi.Peek {
 	out := limitsapi.Peek{
-		Place: c.Place, Rate: rateOf(s.Limit), Room: s.Room, Remaining: s.Remaining,
+		Place: c.Place, Rate: rateOf(s.Limit), Algorithm: s.Limit.Algorithm().String(), Room: s.Room, Remaining: s.Remaining,
 		RetryAfterMS: ceilMillis(s.Retry), FullMS: ceilMillis(s.Full), Degraded: s.Degraded,
 	}
 	out.Used = max(out.Burst-out.Remaining, 0)

@@ -19,8 +19,14 @@ func limitView(p *place, used *limitsapi.Usage) limitsapi.Limit {
 	d := p.info.Limit.Definition()
 	out := limitsapi.Limit{
 		Bundle: p.bundle, Service: p.service, Name: d.Name, Rate: rateOf(p.info.Limit), Algorithm: d.Algorithm.String(),
-		ClassOf: p.info.ClassOf, By: append([]string{}, p.info.By...), When: p.info.When, CostOf: p.info.CostOf,
+		Distinct: p.info.Distinct, ClassOf: p.info.ClassOf, By: append([]string{}, p.info.By...), When: p.info.When, CostOf: p.info.CostOf,
 		Counts: d.Counting.String(), OnError: d.OnError.String(), Shadow: d.Shadow, Lease: d.Lease, Usage: used,
+	}
+	if d.Algorithm == ratelimiter.Concurrency {
+		out.WithoutRelease = "deny"
+		if p.info.Expires {
+			out.WithoutRelease = "expire"
+		}
 	}
 	if p.info.Gate {
 		out.At = "gate"

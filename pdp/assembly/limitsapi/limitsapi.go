@@ -32,6 +32,10 @@ type Limit struct {
 	Name    string `json:"name"`
 	Rate
 	Algorithm string `json:"algorithm"`
+	// Distinct is the attribute whose different values are counted in the place of requests, with the algorithm distinct.
+	Distinct string `json:"distinct,omitempty"`
+	// WithoutRelease is deny or expire with the algorithm concurrency: what becomes of requests whose end nobody tells.
+	WithoutRelease string `json:"without_release,omitempty"`
 	// ClassOf tells the Classes apart; Rate is then that of requests in none of them.
 	ClassOf string  `json:"class_of,omitempty"`
 	Classes []Class `json:"classes,omitempty"`
@@ -51,7 +55,8 @@ type Limit struct {
 	Usage *Usage `json:"usage,omitempty"`
 }
 
-// Rate is what passes: Count units in a window, of which Burst at once.
+// Rate is what passes: Count units in a window, of which Burst at once. With the algorithm concurrency Count are requests at a
+// time, and the window is how long each counts at most.
 type Rate struct {
 	Count    int64 `json:"count"`
 	WindowMS int64 `json:"window_ms"`
@@ -148,10 +153,11 @@ type Place struct {
 type Peek struct {
 	Place
 	Rate
-	Room      bool  `json:"room"`
-	Used      int64 `json:"used"`
-	Remaining int64 `json:"remaining"`
-	// RetryAfterMS is when one unit passes, 0 for now; FullMS when nothing is left of what was counted.
+	Algorithm string `json:"algorithm"`
+	Room      bool   `json:"room"`
+	Used      int64  `json:"used"`
+	Remaining int64  `json:"remaining"`
+	// RetryAfterMS is when one unit passes, 0 for now, and at most a second with concurrency, where it may pass at any moment; FullMS when nothing is left of what was counted.
 	RetryAfterMS int64 `json:"retry_after_ms"`
 	FullMS       int64 `json:"full_ms"`
 	// Degraded says that the shared counters did not answer, and this replica's share did.

@@ -22,6 +22,10 @@ type Info struct {
 	// the one that holds the cost, or "".
 	By, When []string
 	CostOf   string
+	// Distinct is the attribute whose different values it counts, or "".
+	Distinct string
+	// Expires is set for a limit on concurrency whose permits may just expire.
+	Expires bool
 	// Gate is set where the gate takes it.
 	Gate bool
 	// Routes are the service's routes that name it.
@@ -76,6 +80,10 @@ func (c *compiler) infos(p *part) []Info {
 			info.By = append(info.By, by.Name)
 		}
 		info.CostOf, _ = d.source.Cost.(string)
+		if d.source.Distinct != nil {
+			info.Distinct = d.source.Distinct.Name
+		}
+		info.Expires = d.source.WithoutRelease == "expire"
 		if d.source.ByClass != nil {
 			info.ClassOf = d.source.ByClass.Of
 		}

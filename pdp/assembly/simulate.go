@@ -42,7 +42,11 @@ type Simulation struct {
 type simulated struct {
 	id    LimitID
 	reads []string // attributes
+	ends  bool     // counts until the request has ended, which no record says
 }
+
+// theEnd is what is not known of a request for a limit on concurrency.
+const theEnd = "the end"
 
 // LimitID names a limit of a bundle; Service is "" for those of the whole bundle.
 type LimitID struct{ Service, Name string }
@@ -62,7 +66,8 @@ type SimulatedRequest struct {
 type SimulatedAnswer struct {
 	// Routed is set where a route of the bundle answers for the request.
 	Routed bool
-	// Limits are the limits of the route; LeftOut names, for some of them, the attributes that are not known.
+	// Limits are the limits of the route; LeftOut names, for some of them, what is not known: attributes, or
+	// of limits on concurrency the end.
 	Limits  []LimitID
 	LeftOut map[LimitID][]string
 	// Refused are those that had no room, shadows among them; Reason is why the request would be denied by its limits, or "".
@@ -114,7 +119,8 @@ func simulatedOf(at *route.Service, r *route.Route, infos []limits.Info) []simul
 		if info.Shared {
 			one.id.Service = ""
 		}
-		for _, name := range []string{info.ClassOf, info.CostOf} {
+		one.ends = info.Limit.Algorithm() == ratelimiter.Concurrency
+		for _, name := range []string{info.ClassOf, info.CostOf, info.Distinct} {
 			if name != "" {
 				one.reads = append(one.reads, name)
 			}
@@ -160,14 +166,12 @@ func (s *Simulation) Take(ctx context.Context, r *SimulatedRequest) (SimulatedAn
 	for _, l := range s.routes[c.Match.Route] {
 		byName[l.id.Name] = l.id
 		a.Limits = append(a.Limits, l.id)
-		for _, name := range l.reads {
-			if r.Unknown(name) {
-				if a.LeftOut == nil {
-					a.LeftOut = map[LimitID][]string{}
-				}
-				leftOut[l.id.Name] = true
-				a.LeftOut[l.id] = append(a.LeftOut[l.id], name)
+		if unknown := l.unknown(r); len(unknown) > 0 {
+			if a.LeftOut == nil {
+				a.LeftOut = map[LimitID][]string{}
 			}
+			leftOut[l.id.Name] = true
+			a.LeftOut[l.id] = unknown
 		}
 	}
 	outcome, err := s.stage.Replay(ctx, c, r.Denied, func(limit string) bool { return leftOut[limit] })
@@ -184,6 +188,19 @@ func (s *Simulation) Take(ctx context.Context, r *SimulatedRequest) (SimulatedAn
 		a.Reason, a.By = c.Verdict.Reason, byName[why.Limit]
 	}
 	return a, nil
+}
+
+// unknown returns what nobody knows of a request that the limit needs.
+func (l *simulated) unknown(r *SimulatedRequest) (names []string) {
+	for _, name := range l.reads {
+		if r.Unknown(name) {
+			names = append(names, name)
+		}
+	}
+	if l.ends {
+		names = append(names, theEnd)
+	}
+	return names
 }
 
 // caseOf finds the place of a request, nil for none.

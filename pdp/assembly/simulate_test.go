@@ -47,6 +47,44 @@ func simulationOf(t *testing.T) *Simulation {
 	return s
 }
 
+// TestSimulateValuesAndPermits: a value that nobody knows leaves its limit out, and so do limits on concurrency, for no record says
+// when a request ended.
+func TestSimulateValuesAndPermits(t *testing.T) {
+	off, err := NewOffline(OfflineOptions{Contents: map[string][]byte{"bundle.yaml": []byte(limitedBundle), "services/exports/service.yaml": []byte(limitedExports)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := off.Simulate()
+	t.Cleanup(func() { _ = s.Close() })
+	take := func(path, device string) string {
+		t.Helper()
+		a, err := s.Take(t.Context(), &SimulatedRequest{
+			Request: &request.Request{
+				Method: "GET", Scheme: "https", Host: "exports.example.com", Target: path, Protocol: "HTTP/1.1", Client: netip.MustParseAddr("192.0.2.1"),
+				Header: request.Header{{Name: "x-device", Value: device}}, Body: request.Body{Size: -1},
+			},
+			Time: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), Unknown: func(name string) bool { return device == "" && name == "request.header.x-device" },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%v %s %v", a.Refused, a.Reason, a.LeftOut)
+	}
+	for i, c := range []struct{ path, device, want string }{
+		{"/run", "a", "[]  map[{exports running}:[the end]]"},
+		{"/see", "", "[]  map[{exports seen}:[request.header.x-device]]"},
+		{"/see", "a", "[]  map[]"},
+		{"/see", "b", "[]  map[]"},
+		{"/see", "c", "[]  map[]"},
+		{"/see", "d", "[{exports seen}] limit_exceeded map[]"},
+		{"/see", "a", "[]  map[]"},
+	} {
+		if got := take(c.path, c.device); got != c.want {
+			t.Errorf("%d: %s, want %s", i, got, c.want)
+		}
+	}
+}
+
 func TestSimulate(t *testing.T) {
 	s := simulationOf(t)
 	var names []string

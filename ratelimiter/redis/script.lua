@@ -34,7 +34,7 @@ else
 end
 
 -- An algorithm is these functions, lease where it has leases. A counter's state is two values, x and y; x is nil where there is no
--- counter. Another algorithm needs its table here, its code in `algorithms`, and in Go the arguments of its rules and the reading of
+-- counter. Another algorithm needs its table here, its number in `others`, and in Go the arguments of its rules and the reading of
 -- its reply.
 --   read(text)        the state as it was stored; foreign text is no error
 --   look(r, x, y)     what is found, as two values; whether there is room for the cost; and what a charge would leave, or take:
@@ -170,33 +170,47 @@ local function by_text(look, charge, refund, reply)
   }
 end
 
--- arguments: count, length, calendar, sliding
-local windows = by_text(window_look, window_charge, window_refund, function(o, s)
-  out[o + 1], out[o + 2], out[o + 3] = window_reading(s)
-  return o + 3
-end)
-function windows.lease(r, s)
-  return window_lease(s, rules[r + LEASE], rules[r + SHARE]), s
+-- others make the algorithms that a call meets seldom, when it does: their functions come from the texts before this one.
+local others = {
+  [2] = function() -- windows; arguments: count, length, calendar, sliding
+    local look, charge, refund, reading, lease = windows_and_logs()
+    local windows = by_text(look, charge, refund, function(o, s)
+      out[o + 1], out[o + 2], out[o + 3] = reading(s)
+      return o + 3
+    end)
+    function windows.lease(r, s)
+      return lease(s, rules[r + LEASE], rules[r + SHARE]), s
+    end
+    return windows
+  end,
+  [3] = function() -- logs; arguments: count, window
+    local _, _, _, _, _, look, charge, refund, reading = windows_and_logs()
+    return by_text(look, charge, refund, function(o, s)
+      out[o + 1], out[o + 2], out[o + 3], out[o + 4] = reading(s)
+      return o + 4
+    end)
+  end,
+  [4] = function() -- distinct values; arguments: count, window, and as texts of eight bytes the value and a salt
+    local look, charge, refund, reading = distinct_values()
+    return by_text(look, charge, refund, function(o, s)
+      out[o + 1], out[o + 2] = reading(s)
+      return o + 2
+    end)
+  end,
+  [5] = function() -- permits; arguments: count, expiry, as text of 16 bytes the permit, and 1 to release it
+    local look, charge, refund, reading = permits_held()
+    return by_text(look, charge, refund, function(o, s)
+      out[o + 1], out[o + 2], out[o + 3] = reading(s)
+      return o + 3
+    end)
+  end,
+}
+local algorithms = {gcra}
+
+local function met(number)
+  algorithms[number] = others[number]()
+  return algorithms[number]
 end
--- arguments: count, window
-local logs = by_text(log_look, log_charge, log_refund, function(o, s)
-  out[o + 1], out[o + 2], out[o + 3], out[o + 4] = log_reading(s)
-  return o + 4
-end)
-
--- arguments: count, window, and as texts of eight bytes the value and a salt
-local sets = by_text(distinct_look, distinct_charge, distinct_refund, function(o, s)
-  out[o + 1], out[o + 2] = distinct_reading(s)
-  return o + 2
-end)
-
--- arguments: count, expiry, as text of 16 bytes the permit, and 1 to release it
-local permits = by_text(permit_look, permit_charge, permit_refund, function(o, s)
-  out[o + 1], out[o + 2], out[o + 3] = permit_reading(s)
-  return o + 3
-end)
-
-local algorithms = {gcra, windows, logs, sets, permits}
 
 local stored = call('MGET', unpack(keys))
 local xs, ys, writer = {}, {}, {} -- of the counters that changed
@@ -227,7 +241,8 @@ local o = 1
 
 -- refunded gives back one charge, and puts what is left behind out[o].
 local function refunded(k, r, a, b)
-  local algorithm = algorithms[rules[r + ALGORITHM]]
+  local number = rules[r + ALGORITHM]
+  local algorithm = algorithms[number] or met(number)
   local x, y = state(k, algorithm)
   if x then
     xs[k], ys[k] = algorithm.refund(r, x, y, a, b)
@@ -250,7 +265,8 @@ local function decided(op, n, at)
   local allowed = op ~= REFUSED
   for i = 1, n do
     local k, r = asked[at + 2 * i - 2], (asked[at + 2 * i - 1] - 1) * RULE
-    local algorithm = algorithms[rules[r + ALGORITHM]]
+    local number = rules[r + ALGORITHM]
+    local algorithm = algorithms[number] or met(number)
     local x, y
     x, y, room[i], nextX[i], nextY[i], stray[i] = algorithm.look(r, state(k, algorithm))
     places[i], out[o + 1] = o + 1, 0

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"time"
 
 	"github.com/go-redis/redis_rate/v10"
@@ -17,7 +16,8 @@ import (
 )
 
 const (
-	subjects     = 10_000    // each has a counter of its own in every limit
+	subjects     = 10_000    // each has a counter of its own, where none is shared
+	perTenant    = 100       // subjects of a tenant
 	window       = time.Hour // so that counters outlive the time between two of their requests, as they do in production
 	poolSize     = 64
 	plenty       = 10_000 // more than a round asks of a counter
@@ -28,7 +28,7 @@ const (
 	patience = 5 * time.Second
 )
 
-// runLimits compares taking one and three limits, by many callers and by one alone: Durward in memory, in Redis as it is and with a
+// runLimits compares taking one limit, three, and three as an API has them (of a subject, of its tenant, of the service), by many callers and by one alone: Durward in memory, in Redis as it is and with a
 // call for each decision, and what others do in Redis. incrby_expire is what fixed windows cost at the least: a pipeline of one
 // INCRBY and one EXPIRE per limit, which charges a limit even where another refuses. redis_rate is a script call for each limit.
 func runLimits(ctx context.Context, s Setup) (rows []Row, err error) {
@@ -44,12 +44,19 @@ func runLimits(ctx context.Context, s Setup) (rows []Row, err error) {
 	defer func() { err = errors.Join(err, arena.close(ctx)) }()
 	alone := Load{Requests: max(1, s.Load.Requests/shareAlone), Callers: 1}
 	var matches []match
-	for _, limits := range []int{1, 3} {
-		charges, err := newCharges(limits)
+	for _, c := range []struct {
+		name    string
+		sharers []int
+	}{
+		{"limits/take_1", []int{1}},
+		{"limits/take_3", []int{1, 1, 1}},
+		{"limits/take_3_shared", []int{1, perTenant, subjects}},
+	} {
+		charges, err := newCharges(c.name, c.sharers)
 		if err != nil {
 			return nil, err
 		}
-		name := fmt.Sprintf("limits/take_%d", limits)
+		name := c.name
 		matches = append(matches,
 			match{name: name, rounds: s.Rounds, contenders: arena.contenders(s.Load, charges)},
 			match{name: name + "_alone", rounds: s.Rounds, contenders: arena.contenders(alone, charges)})
@@ -151,18 +158,19 @@ func (a *arena) contenders(load Load, charges [][]ratelimiter.Charge) []contende
 	}
 }
 
-// newCharges are a decision's limits for each subject. None is ever exhausted.
-func newCharges(limits int) ([][]ratelimiter.Charge, error) {
+// newCharges are a decision's limits for each subject: sharers says how many subjects share a counter of each. None is ever
+// exhausted.
+func newCharges(name string, sharers []int) ([][]ratelimiter.Charge, error) {
 	all := make([][]ratelimiter.Charge, subjects)
-	for n := range limits {
-		name := fmt.Sprint("limit-", n)
-		limit, err := ratelimiter.NewLimit(ratelimiter.Definition{Name: name, Count: plenty, Window: window})
+	for n, share := range sharers {
+		definition := ratelimiter.Definition{Name: fmt.Sprint("limit-", n), Count: int64(plenty * share), Window: window}
+		limit, err := ratelimiter.NewLimit(definition)
 		if err != nil {
-			return nil, fmt.Errorf("making %s: %w", name, err)
+			return nil, fmt.Errorf("making %s: %w", definition.Name, err)
 		}
-		space := ratelimiter.NewKeySpace("bench", strconv.Itoa(limits), name)
+		space := ratelimiter.NewKeySpace("bench", name, definition.Name)
 		for i := range all {
-			key := space.Key(ratelimiter.Value{Text: fmt.Sprint("user:corp:user-", i)})
+			key := space.Key(ratelimiter.Value{Text: fmt.Sprint("user:corp:user-", i/share)})
 			all[i] = append(all[i], ratelimiter.Charge{Limit: limit, Key: key, Cost: 1})
 		}
 	}
@@ -210,10 +218,10 @@ func (a *arena) increase(charges [][]ratelimiter.Charge) func(context.Context, i
 // allow asks redis_rate, which knows one limit at a time.
 func (a *arena) allow(charges [][]ratelimiter.Charge) func(context.Context, int) error {
 	limiter := redis_rate.NewLimiter(a.client)
-	limit := redis_rate.Limit{Rate: plenty, Burst: plenty, Period: window}
 	return func(ctx context.Context, i int) error {
 		for _, c := range charges[i%subjects] {
-			result, err := limiter.Allow(ctx, string(c.Key), limit)
+			count := int(c.Limit.Definition().Count)
+			result, err := limiter.Allow(ctx, string(c.Key), redis_rate.Limit{Rate: count, Burst: count, Period: window})
 			if err != nil {
 				return err
 			}

@@ -101,7 +101,7 @@ var figures = map[string]struct{ cases, subjects, metrics []string }{
 		[]string{"allocs", "time"},
 	},
 	"limits": {
-		[]string{"take_1", "take_1_alone", "take_3", "take_3_alone"},
+		[]string{"take_1", "take_1_alone", "take_3", "take_3_alone", "take_3_shared", "take_3_shared_alone"},
 		[]string{"durward_memory", "durward_redis", "durward_unbatched", "incrby_expire", "redis_rate"},
 		[]string{"client_processor_time", "decisions", "redis_processor_time", "wall_per_decision"},
 	},

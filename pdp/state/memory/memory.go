@@ -1,0 +1,145 @@
+// Package memory is a [state.Store] and [state.Marks] in the process: for a server that shares nothing, and for tests. What it
+// holds ends with the process.
+package memory
+
+import (
+	"context"
+	"maps"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/state"
+)
+
+// MaxMarks bounds the marks that are held. Beyond it Mark returns [state.ErrFull]: a mark that is forgotten before its time would
+// let through what was used.
+const MaxMarks = 1 << 18
+
+// Store keeps tables and marks. It is safe for concurrent use.
+type Store struct {
+	clock func() time.Time
+
+	mu     sync.Mutex
+	tables map[string]*table
+	marks  map[string]time.Time // until when
+	swept  time.Time
+	epoch  int
+}
+
+type table struct {
+	epoch    int
+	sequence uint64
+	records  map[string]state.Record
+	written  map[string]uint64 // when by sequence
+	wakes    map[*func()]bool
+}
+
+// New returns an empty store. Clock is the time by which records and marks end.
+func New(clock func() time.Time) *Store {
+	return &Store{clock: clock, tables: map[string]*table{}, marks: map[string]time.Time{}}
+}
+
+func (s *Store) table(name string) *table {
+	t, ok := s.tables[name]
+	if !ok {
+		t = &table{epoch: s.epoch, records: map[string]state.Record{}, written: map[string]uint64{}, wakes: map[*func()]bool{}}
+		s.tables[name] = t
+	}
+	return t
+}
+
+// Write implements [state.Store].
+func (s *Store) Write(_ context.Context, name string, r state.Record, ifAbsent bool) (bool, error) {
+	if err := r.Check(); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	t := s.table(name)
+	now := s.clock()
+	old, there := t.records[r.ID]
+	if there && ifAbsent && !old.Deleted && (old.Expires.IsZero() || now.Before(old.Expires)) {
+		s.mu.Unlock()
+		return false, nil
+	}
+	for id, other := range t.records {
+		if !other.Expires.IsZero() && !now.Before(other.Expires) {
+			delete(t.records, id)
+			delete(t.written, id)
+		}
+	}
+	t.sequence++
+	t.records[r.ID], t.written[r.ID] = r, t.sequence
+	wakes := make([]func(), 0, len(t.wakes))
+	for w := range t.wakes {
+		wakes = append(wakes, *w)
+	}
+	s.mu.Unlock()
+	for _, wake := range wakes {
+		wake()
+	}
+	return true, nil
+}
+
+// Changes implements [state.Store].
+func (s *Store) Changes(_ context.Context, name string, since state.Cursor) (state.Changes, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.table(name)
+	out := state.Changes{Next: state.Cursor{Epoch: "memory-" + strconv.Itoa(t.epoch), Sequence: t.sequence}}
+	out.Whole = since.Epoch != out.Next.Epoch || since.Sequence > t.sequence
+	now := s.clock()
+	for id, r := range t.records {
+		switch {
+		case !r.Expires.IsZero() && !now.Before(r.Expires):
+		case out.Whole && !r.Deleted, !out.Whole && t.written[id] > since.Sequence:
+			out.Records = append(out.Records, r)
+		}
+	}
+	return out, nil
+}
+
+// Listen implements [state.Store].
+func (s *Store) Listen(ctx context.Context, name string, wake func()) error {
+	s.mu.Lock()
+	t := s.table(name)
+	t.wakes[&wake] = true
+	s.mu.Unlock()
+	<-ctx.Done()
+	s.mu.Lock()
+	delete(t.wakes, &wake)
+	s.mu.Unlock()
+	return ctx.Err()
+}
+
+// Lose forgets all tables and marks, as a server that keeps nothing on disk does when it restarts.
+func (s *Store) Lose() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	for _, t := range s.tables {
+		t.epoch, t.sequence = s.epoch, 0
+		clear(t.records)
+		clear(t.written)
+	}
+	clear(s.marks)
+}
+
+// Mark implements [state.Marks].
+func (s *Store) Mark(_ context.Context, key string, lasts time.Duration) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock()
+	if until, ok := s.marks[key]; ok && now.Before(until) {
+		return false, nil
+	}
+	if len(s.marks) >= MaxMarks && now.Sub(s.swept) >= time.Second {
+		s.swept = now
+		maps.DeleteFunc(s.marks, func(_ string, until time.Time) bool { return !now.Before(until) })
+	}
+	if len(s.marks) >= MaxMarks {
+		return false, state.ErrFull
+	}
+	s.marks[key] = now.Add(lasts)
+	return true, nil
+}

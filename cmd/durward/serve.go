@@ -18,6 +18,7 @@ type serveCommand struct {
 	Bundle        []string `help:"Directory of a policy bundle; may be repeated." env:"DURWARD_BUNDLE" placeholder:"DIR"`
 	Listen        string   `help:"Address of the first listener: host:port or unix:PATH." env:"DURWARD_LISTEN" placeholder:"ADDR"`
 	Admin         string   `help:"Address of health, metrics and configuration; off closes it." env:"DURWARD_ADMIN" placeholder:"ADDR"`
+	HTTP          string   `help:"Address of public documents (keys, metadata) and logout; none without it." name:"http" env:"DURWARD_HTTP" placeholder:"ADDR"`
 	Redis         string   `help:"redis:// or rediss:// URL of the shared counters; without it limits are kept in memory." env:"DURWARD_REDIS" placeholder:"URL"`
 	ClientAddress string   `help:"How the client's address is found: peer, xff:N (N trusted hops) or header:NAME." env:"DURWARD_CLIENT_ADDRESS" placeholder:"RULE"`
 	Insecure      bool     `help:"Let listeners beyond this machine do without TLS and named callers." env:"DURWARD_INSECURE"`
@@ -26,7 +27,7 @@ type serveCommand struct {
 // Run serves until it is told to stop.
 func (c *serveCommand) Run(ctx context.Context, s streams) error {
 	configured, warnings, err := settings.Load(c.Config, os.Environ(), settings.Overrides{
-		Bundles: c.Bundle, Listen: c.Listen, Admin: c.Admin, Redis: c.Redis, ClientAddress: c.ClientAddress, Insecure: c.Insecure,
+		Bundles: c.Bundle, Listen: c.Listen, Admin: c.Admin, HTTP: c.HTTP, Redis: c.Redis, ClientAddress: c.ClientAddress, Insecure: c.Insecure,
 	})
 	logger, flush := newLogger(s.err, configured.Log.Level)
 	defer flush()

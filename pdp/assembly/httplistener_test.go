@@ -13,6 +13,7 @@ import (
 	"github.com/durward-pdp/durward/pdp"
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
 )
 
 // nobody is an engine without a policy.
@@ -116,7 +117,7 @@ func TestAddressesOfClients(t *testing.T) {
 		"descriptors and others": {settings.Listener{Protocols: []string{"ratelimit", "native"}}, false},
 		"others, who say how":    {gateway, true},
 	} {
-		own := stagesWith(nil)
+		own := stagesWith(nil, identity.Options{})
 		configured := settings.Settings{Listeners: []settings.Listener{gateway, c.second}}
 		if got := bundleOptions(&own, &configured, time.Now).ClientAddress; got != c.want {
 			t.Errorf("%s: clients have an address: %v, want %v", name, got, c.want)

@@ -24,6 +24,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
@@ -136,7 +137,7 @@ func newLoading(t testing.TB, contents map[string][]byte) *loading {
 			t.Error(err)
 		}
 	})
-	all := stagesWith(counting)
+	all := stagesWith(counting, identity.Options{})
 	line, err := newPipeline(&all, time.Now, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
@@ -184,7 +185,7 @@ func limitedEngine(t *testing.T, limiter *ratelimiter.Limiter) (*pdp.Engine, fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := stagesWith(counting)
+	all := stagesWith(counting, identity.Options{})
 	if all.descriptors, err = descriptors.New(descriptors.Options{Limiter: limiter}); err != nil {
 		t.Fatal(err)
 	}

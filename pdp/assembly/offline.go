@@ -16,6 +16,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
 	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/verdict"
@@ -65,7 +66,7 @@ func NewOffline(o OfflineOptions) (*Offline, error) {
 	if err := closeLimiter(limiter); err != nil {
 		return nil, err
 	}
-	off := &Offline{random: o.Random, stages: stagesWith(counting)}
+	off := &Offline{random: o.Random, stages: stagesWith(counting, identity.Options{})}
 	compilers := off.stages.compilers()
 	if o.TestKeys {
 		off.mint = newMint(o.Random)

@@ -13,9 +13,11 @@ import (
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/audit"
 	"github.com/durward-pdp/durward/pdp/bundle"
+	"github.com/durward-pdp/durward/pdp/egress"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
@@ -36,6 +38,7 @@ type parts struct {
 	shared  *redis.Store
 	leave   func() // ends the beats of this replica
 	file    *audit.File
+	egress  *egress.Client
 	closed  chan struct{}
 }
 
@@ -48,7 +51,10 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.stages = stagesWith(limitsStage)
+	if p.egress, err = newEgress(o.Settings.Egress); err != nil {
+		return nil, err
+	}
+	p.stages = stagesWith(limitsStage, identity.Options{Fetcher: p.egress})
 	if p.stages.descriptors, err = descriptors.New(descriptors.Options{Limiter: p.limiter}); err != nil {
 		return nil, err
 	}
@@ -229,6 +235,9 @@ func (p *parts) reopen(wishes <-chan struct{}, logger *slog.Logger) {
 func (p *parts) close(ctx context.Context) error {
 	close(p.closed)
 	p.leave()
+	if p.egress != nil {
+		p.egress.Close()
+	}
 	err := p.limiter.Close(ctx)
 	if p.shared != nil {
 		err = errors.Join(err, p.shared.Close())

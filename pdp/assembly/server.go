@@ -47,6 +47,7 @@ type Server struct {
 	metrics   *metrics
 	listeners []*listener
 	admin     *admin
+	public    *public // nil without one
 	ready     atomic.Bool
 
 	mu       sync.Mutex // orders readiness: once stopping, a late snapshot must not bring it back
@@ -88,6 +89,9 @@ func (s *Server) open() (err error) {
 		}
 		s.listeners = append(s.listeners, l)
 	}
+	if s.public, err = newPublic(publicOptions{settings: &options.Settings.HTTP, clock: options.Clock, logger: options.Logger}); err != nil {
+		return fmt.Errorf("opening public listener: %w", err)
+	}
 	if options.Settings.Admin.Address != "off" {
 		if s.admin, err = newAdmin(adminOptions{
 			settings: &options.Settings, registry: s.metrics.registry, snapshot: s.engine.Snapshot,
@@ -108,12 +112,15 @@ func (s *Server) abandon() {
 	for _, l := range s.listeners {
 		l.stop()
 	}
+	if s.public != nil {
+		_ = s.public.listener.Close()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = s.parts.close(ctx)
 }
 
-// Addresses returns where the server listens: the decision listeners in the order of the settings, then admin.
+// Addresses returns where the server listens: the decision listeners in the order of the settings, then admin, then the public one.
 func (s *Server) Addresses() []string {
 	var out []string
 	for _, l := range s.listeners {
@@ -122,13 +129,16 @@ func (s *Server) Addresses() []string {
 	if s.admin != nil {
 		out = append(out, s.admin.listener.Addr().String())
 	}
+	if s.public != nil {
+		out = append(out, s.public.listener.Addr().String())
+	}
 	return out
 }
 
 // Run serves until ctx ends: it loads the bundles, begins to answer, says that it is ready, and on the end of ctx says that it is not,
 // goes on answering for the drain time, finishes what is in flight and closes. It returns nil after such an end.
 func (s *Server) Run(ctx context.Context) error {
-	failed := make(chan error, len(s.listeners)+1)
+	failed := make(chan error, len(s.listeners)+2)
 	var serving sync.WaitGroup
 	start := func(serve func() error) {
 		serving.Add(1)
@@ -141,6 +151,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.admin != nil {
 		start(s.admin.serve)
+	}
+	if s.public != nil {
+		start(s.public.serve)
 	}
 	stopLoading, err := s.load(ctx)
 	if err != nil {
@@ -177,6 +190,9 @@ func (s *Server) closeListeners(ctx context.Context) (err error) {
 	}
 	if s.admin != nil {
 		err = s.admin.close(closing)
+	}
+	if s.public != nil {
+		err = errors.Join(err, s.public.close(closing))
 	}
 	stopping.Wait()
 	return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
@@ -191,7 +192,7 @@ func TestGuardsOfTwoBundlesAreHeldOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := stagesWith(counting)
+	all := stagesWith(counting, identity.Options{})
 	var current *pipeline.Snapshot
 	o := bundle.ManagerOptions{
 		Options: bundle.Options{Compilers: all.compilers(), Clock: time.Now, ClientAddress: true},

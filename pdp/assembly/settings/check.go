@@ -61,6 +61,10 @@ func (s *Settings) check(file *format.File) format.Problems {
 			c.exposure("$.admin", s.Admin.Address, s.Admin.TLS, s.Admin.Callers)
 		}
 	}
+	c.http(&s.HTTP)
+	for i := range s.Egress {
+		c.egress(fmt.Sprintf("$.egress[%d]", i), &s.Egress[i])
+	}
 	c.oneOf("$.audit.sink", s.Audit.Sink, "stdout", "file")
 	c.oneOf("$.audit.on_full", s.Audit.OnFull, "drop_allows", "wait", "deny")
 	if s.Audit.Sink == "file" && s.Audit.Path == "" {
@@ -96,6 +100,28 @@ func (c *checker) listener(path string, l *Listener) {
 	c.callers(path, l.Callers, l.TLS)
 	if c.address(path, l.Address) && !l.Insecure {
 		c.exposure(path, l.Address, l.TLS, l.Callers)
+	}
+}
+
+func (c *checker) http(h *HTTP) {
+	if h.Address == "" {
+		if h.TLS != nil || h.Insecure {
+			c.add("$.http", "address is missing")
+		}
+		return
+	}
+	c.tls("$.http.tls", h.TLS)
+	if c.address("$.http", h.Address) && !h.Insecure && h.TLS == nil && !Local(h.Address) {
+		c.add("$.http", "%s can be reached from other machines and has no TLS; add tls, or spell out insecure: true", h.Address)
+	}
+}
+
+func (c *checker) egress(path string, e *Egress) {
+	if e.Host == "" {
+		c.add(path, "host is missing")
+	}
+	if (e.Certificate == "") != (e.Key == "") {
+		c.add(path, "certificate and key are both needed")
 	}
 }
 

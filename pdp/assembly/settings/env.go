@@ -17,7 +17,7 @@ var errDuration = errors.New("wants a whole number and a unit of ms, s, min, h o
 
 // commandVariables are read by the command line or by development tools, not by this package.
 var commandVariables = map[string]bool{
-	"DURWARD_CONFIG": true, "DURWARD_BUNDLE": true, "DURWARD_LISTEN": true, "DURWARD_ADMIN": true, "DURWARD_REDIS": true,
+	"DURWARD_CONFIG": true, "DURWARD_BUNDLE": true, "DURWARD_LISTEN": true, "DURWARD_ADMIN": true, "DURWARD_HTTP": true, "DURWARD_REDIS": true,
 	"DURWARD_CLIENT_ADDRESS": true, "DURWARD_INSECURE": true, "DURWARD_TOOLS": true, "DURWARD_SUITES": true, "DURWARD_VULNDB": true,
 }
 

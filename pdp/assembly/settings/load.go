@@ -21,8 +21,8 @@ type Overrides struct {
 	// Listen is the address of the first listener, ClientAddress its rule, Insecure its permission.
 	Listen, ClientAddress string
 	Insecure              bool
-	// Admin is the admin listener's address, Redis the URL.
-	Admin, Redis string
+	// Admin and HTTP are those listeners' addresses, Redis the URL.
+	Admin, HTTP, Redis string
 }
 
 // Load reads the settings: defaults, then the file (none for ""), then environ ("NAME=value" entries), then the
@@ -85,11 +85,14 @@ func (o Overrides) apply(s *Settings) {
 		first.ClientAddress = o.ClientAddress
 	}
 	if o.Insecure {
-		first.Insecure = true
-		s.Admin.Insecure = true
+		first.Insecure, s.Admin.Insecure = true, true
+		s.HTTP.Insecure = s.HTTP.Address != "" || o.HTTP != ""
 	}
 	if o.Admin != "" {
 		s.Admin.Address = o.Admin
+	}
+	if o.HTTP != "" {
+		s.HTTP.Address = o.HTTP
 	}
 	if o.Redis != "" {
 		s.Redis = Redis{Mode: "single", URL: Secret(o.Redis), CA: s.Redis.CA, Certificate: s.Redis.Certificate, Key: s.Redis.Key,

@@ -109,8 +109,9 @@ func settingsPage(t *testing.T, comments map[string]string) string {
 		"| `--bundle DIR` (repeatable) | `DURWARD_BUNDLE` | `bundles` |\n" +
 		"| `--listen ADDR` | `DURWARD_LISTEN` | `address` of the first listener |\n" +
 		"| `--client-address RULE` | `DURWARD_CLIENT_ADDRESS` | `client_address` of the first listener |\n" +
-		"| `--insecure` | `DURWARD_INSECURE` | `insecure` of the first listener and of `admin` |\n" +
+		"| `--insecure` | `DURWARD_INSECURE` | `insecure` of the first listener, of `admin` and of `http` |\n" +
 		"| `--admin ADDR` | `DURWARD_ADMIN` | `admin.address` |\n" +
+		"| `--http ADDR` | `DURWARD_HTTP` | `http.address` |\n" +
 		"| `--redis URL` | `DURWARD_REDIS` | `redis.url` |\n\n" +
 		"Without `listeners` there is one: `" + shown + "`.\n\n" +
 		"| key | type | default | environment | meaning |\n|---|---|---|---|---|\n")

@@ -20,6 +20,10 @@ type Settings struct {
 	Listeners []Listener `yaml:"listeners"`
 	// Admin is the listener for health, metrics and configuration.
 	Admin Admin `yaml:"admin"`
+	// HTTP is the listener for what the world may read: keys, metadata, logout.
+	HTTP HTTP `yaml:"http"`
+	// Egress are the hosts that bundles may have fetched from, none by default. The first that fits is taken.
+	Egress []Egress `yaml:"egress"`
 	// Redis holds the counters that replicas share; without a URL or addresses limits are kept in memory.
 	Redis Redis `yaml:"redis"`
 	// RateLimit says what the protocol ratelimit adds to its answers.
@@ -107,6 +111,33 @@ type Admin struct {
 	Callers []Caller `yaml:"callers"`
 	// Insecure allows an address beyond loopback without TLS and named callers.
 	Insecure bool `yaml:"insecure"`
+}
+
+// HTTP is the listener for documents that clients and issuers fetch or send: public keys, metadata of protected resources, logout
+// tokens. Nothing on it needs a caller's name, and nothing on it tells about requests.
+type HTTP struct {
+	// Address is host:port or unix:PATH; empty for none.
+	Address string `yaml:"address"`
+	// TLS is mandatory beyond loopback and Unix sockets, unless a gateway in front ends it.
+	TLS *TLS `yaml:"tls"`
+	// Insecure allows an address beyond loopback without TLS.
+	Insecure bool `yaml:"insecure"`
+}
+
+// Egress is a host that bundles may have fetched from, always over https.
+type Egress struct {
+	// Host is a name or address, with :PORT where that is not 443, or "*." and a domain for one label before it.
+	Host string `yaml:"host"`
+	// Bundles are the bundles that may, by name; empty for all.
+	Bundles []string `yaml:"bundles"`
+	// Private allows addresses of private networks, of this machine and of the link.
+	Private bool `yaml:"private"`
+	// CA is a PEM file of authorities that sign the host's certificate, in the place of the system's.
+	CA string `yaml:"ca"`
+	// Certificate is a PEM file with the certificate that is shown to the host.
+	Certificate string `yaml:"certificate"`
+	// Key is a PEM file with the certificate's private key.
+	Key string `yaml:"key"`
 }
 
 // Redis is the store of the counters.

@@ -90,6 +90,10 @@ func TestRefusals(t *testing.T) {
 		{"nothing", "", []string{"empty"}},
 		{"no bundle", "drain: 1s\n", []string{"no bundle"}},
 		{"a bundle without a directory", "bundles: [{}]\n", []string{"durward.yaml:1:11", "dir is missing"}},
+		{"public documents without TLS", valid + "http: {address: \"0.0.0.0:8443\"}\n", []string{"durward.yaml:2:1", "has no TLS"}},
+		{"public documents nowhere", valid + "http: {insecure: true}\n", []string{"durward.yaml:2:1", "address is missing"}},
+		{"a way out to nowhere", valid + "egress: [{private: true}]\n", []string{"durward.yaml:2:10", "host is missing"}},
+		{"half of a certificate for a host", valid + "egress: [{host: a, key: k}]\n", []string{"certificate and key"}},
 		{"a sink", valid + "audit: {sink: syslog}\n", []string{"durward.yaml:2:15", "stdout, file"}},
 		{"a file sink without a path", valid + "audit: {sink: file}\n", []string{"needs a path"}},
 		{"on_full", valid + "audit: {on_full: never}\n", []string{"drop_allows, wait, deny"}},
@@ -332,7 +336,8 @@ poll: 1h
 		t.Fatalf("%s\n%v", text, err)
 	}
 	if difference := cmp.Diff(want, got, cmp.Transformer("empty", func(s []string) []string { return append([]string{}, s...) }),
-		cmp.Transformer("callers", func(c []Caller) []Caller { return append([]Caller{}, c...) })); difference != "" {
+		cmp.Transformer("callers", func(c []Caller) []Caller { return append([]Caller{}, c...) }),
+		cmp.Transformer("egress", func(e []Egress) []Egress { return append([]Egress{}, e...) })); difference != "" {
 		t.Error(difference)
 	}
 	for d, want := range map[time.Duration]string{0: "0s", time.Second: "1s", 90 * time.Second: "90s", 48 * time.Hour: "48h", 1500 * time.Millisecond: "1500ms"} {

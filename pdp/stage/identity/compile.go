@@ -200,6 +200,7 @@ func (c *compiler) claims(path string, a *format.Authenticator) claimPaths {
 		{&out.amr, "", "amr", ""},
 		{&out.authTime, "", "auth_time", ""},
 		{&out.binding, "", "cnf", ""},
+		{&out.session, "", "sid", ""},
 	} {
 		if row.text == "" {
 			row.text = row.preset

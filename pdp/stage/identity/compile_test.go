@@ -25,7 +25,7 @@ func replaced(t testing.TB, files map[string]string, path, before, after string)
 func problemsOf(t testing.TB, files map[string]string) []string {
 	t.Helper()
 	b, s := load(t, files)
-	part, problems := New().Compile(b, s)
+	part, problems := New(Options{}).Compile(b, s)
 	if (part == nil) != (len(problems) > 0) {
 		t.Errorf("part %v with %d problems", part != nil, len(problems))
 	}

@@ -128,7 +128,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{stage: New(), corpKey: corpKey, corp: signer(t, corpKey, "ES256", "corp-1"), partner: signer(t, partnerKey, "Ed25519", "partner-1")}
+	w := &world{stage: New(Options{}), corpKey: corpKey, corp: signer(t, corpKey, "ES256", "corp-1"), partner: signer(t, partnerKey, "Ed25519", "partner-1")}
 	w.files = map[string]string{
 		"bundle.yaml":                  bundleYAML,
 		"services/orders/service.yaml": serviceYAML,

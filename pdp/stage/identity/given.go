@@ -7,29 +7,29 @@ import (
 
 // fromGiven makes the case's subject of one that needs no credentials. It must be one that an accepted authenticator
 // could have established: of its kind, under its own key, and with the roles that it may assert.
-func (p *part) fromGiven(given *subject.Subject) (subject.Subject, refusal) {
+func (p *part) fromGiven(given *subject.Subject) (proven, refusal) {
 	who := *given
 	if who.ID == "" || who.Key != subject.Key(who.Kind, who.Authenticator, who.ID) {
-		return subject.Subject{}, refusal{verdict.TokenClaim, "the given subject has no id, or another key than kind, authenticator and id make"}
+		return proven{}, refusal{verdict.TokenClaim, "the given subject has no id, or another key than kind, authenticator and id make"}
 	}
 	var dropped int
 	switch who.Kind {
 	case subject.KindUser:
 		i := p.issuerOf(who.Authenticator)
 		if i == nil {
-			return subject.Subject{}, refusal{verdict.TokenIssuer, "the given subject's authenticator is none that the service accepts for tokens"}
+			return proven{}, refusal{verdict.TokenIssuer, "the given subject's authenticator is none that the service accepts for tokens"}
 		}
 		who.Roles, dropped = i.filter(given.Roles)
 	case subject.KindService:
 		if !p.takesCertificatesOf(who.Authenticator) {
-			return subject.Subject{}, refusal{verdict.CertificateBad, "the given subject's authenticator is none that the service accepts for certificates"}
+			return proven{}, refusal{verdict.CertificateBad, "the given subject's authenticator is none that the service accepts for certificates"}
 		}
 		who.Roles, dropped = nil, len(given.Roles)
 	default:
-		return subject.Subject{}, refusal{verdict.TokenClaim, "the given subject is of no known kind"}
+		return proven{}, refusal{verdict.TokenClaim, "the given subject is of no known kind"}
 	}
 	who.DroppedRoles += dropped
-	return who, refusal{}
+	return proven{Subject: who}, refusal{}
 }
 
 // issuerOf returns the accepted authenticator of kind jwt with that name; nil when there is none.

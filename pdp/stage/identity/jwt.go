@@ -1,15 +1,12 @@
 package identity
 
 import (
-	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/durward-pdp/durward/pdp/pipeline"
-	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/token"
 	"github.com/durward-pdp/durward/pdp/verdict"
@@ -32,34 +29,31 @@ type issuer struct {
 
 // claimPaths says where the parts of a subject stand. The zero path is never present.
 type claimPaths struct {
-	id, tenant, scopes, roles, acr, amr, authTime, binding token.Path
+	id, tenant, scopes, roles, acr, amr, authTime, binding, session token.Path
 }
 
 // fromToken makes a subject of a raw token.
-func (p *part) fromToken(c *pipeline.Case, raw string) (subject.Subject, refusal) {
+func (p *part) fromToken(c *pipeline.Case, raw string) (proven, refusal) {
 	parsed, err := token.Parse(raw, 0)
 	if err != nil {
-		return subject.Subject{}, refuseToken(err)
+		return proven{}, refuseToken(err)
 	}
 	// The issuer is chosen before any key is looked at (RFC 8725, section 3.8).
 	i, ok := p.issuers[parsed.Issuer()]
 	if !ok {
-		return subject.Subject{}, refusal{reason: verdict.TokenIssuer}
+		return proven{}, refusal{reason: verdict.TokenIssuer}
 	}
 	verified, err := i.verifier.Verify(parsed, i.keys)
 	if err != nil {
-		return subject.Subject{}, i.refuse(parsed, refuseToken(err))
+		return proven{}, i.refuse(parsed, refuseToken(err))
 	}
 	claims, err := i.verifier.Check(verified, p.audiences, c.Now)
 	if err != nil {
-		return subject.Subject{}, i.refuse(parsed, refuseToken(err))
+		return proven{}, i.refuse(parsed, refuseToken(err))
 	}
-	if !i.isBound(claims, c.Request.Certificate) {
-		return subject.Subject{}, i.refuse(parsed, refusal{verdict.TokenBinding, "cnf names a key or certificate that was not shown"})
-	}
-	who, ok := i.subject(claims)
+	who, ok := i.prove(claims)
 	if !ok {
-		return subject.Subject{}, i.refuse(parsed, refusal{verdict.TokenClaim, "a claim that describes the subject is missing or of another type"})
+		return proven{}, i.refuse(parsed, refusal{verdict.TokenClaim, "a claim that describes the subject is missing or of another type"})
 	}
 	who.KeyID = verified.Header().KeyID
 	return who, refusal{}
@@ -76,31 +70,31 @@ func refuseToken(err error) refusal {
 // refuse adds to a refusal which authenticator and key it is about. The key's id is taken from the key set: that of the
 // token is a stranger's text until it has been found there.
 func (i *issuer) refuse(t *token.Token, r refusal) refusal {
-	prefix := "authenticator " + i.authenticator
-	if key, err := i.verifier.SelectKey(t, i.keys); err == nil && key.ID() != "" {
-		prefix += ", key " + key.ID()
+	id := ""
+	if key, err := i.verifier.SelectKey(t, i.keys); err == nil {
+		id = key.ID()
 	}
-	r.detail = prefix + ": " + r.detail
+	r.detail = about(i.authenticator, id) + r.detail
 	return r
 }
 
-// isBound checks the binding of a token to a client certificate (RFC 8705, section 3.1). A token that is bound in
-// another way is no bearer token, and is refused as long as nobody can check the binding.
-func (i *issuer) isBound(claims token.Claims, certificate *request.Certificate) bool {
-	value, present := claims.Lookup(i.claims.binding)
-	if !present {
-		return true
-	}
-	binding, ok := value.(map[string]any)
-	if !ok || len(binding) != 1 || certificate == nil {
-		return false
-	}
-	thumbprint, ok := binding["x5t#S256"].(string)
+// prove reads the subject and what checks need from verified claims; false when a claim has another type than it must have.
+func (i *issuer) prove(claims token.Claims) (proven, bool) {
+	who, ok := i.subject(claims)
 	if !ok {
-		return false
+		return proven{}, false
 	}
-	want := base64.RawURLEncoding.EncodeToString(certificate.Thumbprint[:])
-	return subtle.ConstantTimeCompare([]byte(thumbprint), []byte(want)) == 1
+	out := proven{Subject: who}
+	if binding, present := claims.Lookup(i.claims.binding); present {
+		if out.binding = binding; binding == nil {
+			return proven{}, false // null is no binding and not the lack of one
+		}
+	}
+	out.issued, _ = claims.IssuedAt()
+	if out.session, ok = ifPresent(claims, i.claims.session, name(claims)); !ok {
+		return proven{}, false
+	}
+	return out, true
 }
 
 // subject reads the subject from verified claims; false when a claim is missing or of another type than it must be.

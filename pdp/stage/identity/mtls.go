@@ -74,9 +74,9 @@ func hasDotSegment(name string) bool {
 
 // fromCertificate makes a subject of a client certificate that the gateway verified. Exactly one of its names must be
 // accepted, by one authenticator: which of two subjects it means is not for us to guess.
-func (p *part) fromCertificate(c *request.Certificate, now time.Time) (subject.Subject, refusal) {
+func (p *part) fromCertificate(c *request.Certificate, now time.Time) (proven, refusal) {
 	if now.Before(c.NotBefore) || now.After(c.NotAfter) {
-		return subject.Subject{}, refusal{verdict.CertificateBad, "the certificate is not valid at this time"}
+		return proven{}, refusal{verdict.CertificateBad, "the certificate is not valid at this time"}
 	}
 	authenticator, id := "", ""
 	for _, a := range p.certificates {
@@ -86,19 +86,19 @@ func (p *part) fromCertificate(c *request.Certificate, now time.Time) (subject.S
 					continue
 				}
 				if id != "" {
-					return subject.Subject{}, refusal{verdict.CertificateBad, "more than one subject fits the certificate's names"}
+					return proven{}, refusal{verdict.CertificateBad, "more than one subject fits the certificate's names"}
 				}
 				authenticator, id = a.authenticator, name
 			}
 		}
 	}
 	if id == "" {
-		return subject.Subject{}, refusal{verdict.CertificateBad, "no accepted authenticator takes a name of the certificate"}
+		return proven{}, refusal{verdict.CertificateBad, "no accepted authenticator takes a name of the certificate"}
 	}
-	return subject.Subject{
+	return proven{Subject: subject.Subject{
 		Key:           subject.Key(subject.KindService, authenticator, id),
 		Kind:          subject.KindService,
 		Authenticator: authenticator,
 		ID:            id,
-	}, refusal{}
+	}}, refusal{}
 }

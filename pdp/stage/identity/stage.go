@@ -17,11 +17,13 @@ const Name = "identity"
 // ErrNotCompiled is returned for a case whose service or route this stage did not compile.
 var ErrNotCompiled = errors.New("establish the subject: the route has no compiled identity settings")
 
-// Stage establishes subjects. It holds no state and is safe for concurrent use.
-type Stage struct{}
+// Stage establishes subjects. It is safe for concurrent use.
+type Stage struct {
+	options Options
+}
 
 // New returns the stage.
-func New() *Stage { return &Stage{} }
+func New(o Options) *Stage { return &Stage{options: o} }
 
 // Name returns the stage's name.
 func (*Stage) Name() string { return Name }
@@ -106,7 +108,7 @@ func (p *part) establish(c *pipeline.Case, route *requirement) refusal {
 	if reason != "" {
 		return refusal{reason: reason}
 	}
-	var who subject.Subject
+	var who proven
 	var r refusal
 	switch {
 	case c.Given != nil && !c.Given.IsAnonymous():
@@ -123,25 +125,33 @@ func (p *part) establish(c *pipeline.Case, route *requirement) refusal {
 	if r.is() {
 		return r
 	}
-	c.Subject = who
-	if !holdsAll(who.Scopes, route.scopes) {
-		return refusal{reason: verdict.ScopeMissing}
+	judged := who // a copy, so that who is nobody costs nothing
+	return p.judge(c, route, &judged)
+}
+
+// judge sets the case's subject if its credential is good, and says whether it is good enough.
+func (p *part) judge(c *pipeline.Case, route *requirement, who *proven) refusal {
+	for _, fails := range goodChecks {
+		if r := fails(p, c, route, who); r.is() {
+			r.detail = about(who.Authenticator, who.KeyID) + r.detail
+			return r
+		}
+	}
+	c.Subject = who.Subject
+	for _, fails := range enoughChecks {
+		if r := fails(p, c, route, who); r.is() {
+			return r
+		}
 	}
 	return refusal{}
 }
 
-// holdsAll says whether every wanted scope is held. Both lists are short: a token bounds one, a file the other.
-func holdsAll(held, wanted []string) bool {
-next:
-	for _, w := range wanted {
-		for _, h := range held {
-			if h == w {
-				continue next
-			}
-		}
-		return false
+// about begins the detail of a refusal: which authenticator and key, "" for none, it is about.
+func about(authenticator, key string) string {
+	if key != "" {
+		authenticator += ", key " + key
 	}
-	return true
+	return "authenticator " + authenticator + ": "
 }
 
 // deny records the refusal, and tells the client no more than RFC 6750 asks for.

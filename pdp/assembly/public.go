@@ -1,0 +1,72 @@
+package assembly
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/assembly/settings"
+)
+
+// maxPublicBody bounds what may be sent to the public listener.
+const maxPublicBody = 64 << 10
+
+// public is the listener for documents that the world may read, and for what issuers send. It answers before the server is ready:
+// nothing on it decides about a request.
+type public struct {
+	listener net.Listener
+	server   *http.Server
+}
+
+type publicOptions struct {
+	settings *settings.HTTP
+	// handlers are by pattern of [http.ServeMux]; whatever none of them takes is not found.
+	handlers map[string]http.Handler
+	clock    func() time.Time
+	logger   *slog.Logger
+}
+
+// newPublic opens the listener; nil where the settings name no address.
+func newPublic(o publicOptions) (*public, error) {
+	if o.settings.Address == "" {
+		return nil, nil
+	}
+	mux := http.NewServeMux()
+	for pattern, handler := range o.handlers {
+		mux.Handle(pattern, http.MaxBytesHandler(handler, maxPublicBody))
+	}
+	listener, err := listen(o.settings.Address)
+	if err != nil {
+		return nil, err
+	}
+	if o.settings.TLS != nil {
+		certificates, err := newCertificates(*o.settings.TLS, o.clock, o.logger)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%w: %w", settings.ErrInvalid, err), listener.Close())
+		}
+		listener = tls.NewListener(listener, certificates.server("h2", "http/1.1"))
+	}
+	return &public{listener: listener, server: &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(o.logger.Handler(), slog.LevelWarn),
+	}}, nil
+}
+
+func (p *public) serve() error {
+	if err := p.server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("public listener: %w", err)
+	}
+	return nil
+}
+
+func (p *public) close(ctx context.Context) error { return p.server.Shutdown(ctx) }

@@ -1,0 +1,50 @@
+package identity
+
+import (
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/subject"
+	"github.com/durward-pdp/durward/pdp/verdict"
+)
+
+// proven is a subject that a credential established, with what the checks of a decision need to know of that credential.
+type proven struct {
+	subject.Subject
+	// binding is the cnf of the credential (RFC 7800); nil where it is bound to nothing.
+	binding any
+	// issued is the iat, zero where there is none; session the sid, "" where there is none.
+	issued  time.Time
+	session string
+}
+
+// check looks at a proven subject in the light of the request and its route. The order of checks is what a client learns
+// first: whether the credential is good at all, then whether it is good enough.
+type check func(p *part, c *pipeline.Case, route *requirement, who *proven) refusal
+
+// goodChecks say whether the credential is good: who fails them is nobody.
+var goodChecks = []check{(*part).checkBinding}
+
+// enoughChecks say whether the subject may use the route: who fails them is known.
+var enoughChecks = []check{(*part).checkScopes}
+
+func (p *part) checkScopes(_ *pipeline.Case, route *requirement, who *proven) refusal {
+	if !holdsAll(who.Scopes, route.scopes) {
+		return refusal{reason: verdict.ScopeMissing}
+	}
+	return refusal{}
+}
+
+// holdsAll says whether every wanted scope is held. Both lists are short: a token bounds one, a file the other.
+func holdsAll(held, wanted []string) bool {
+next:
+	for _, w := range wanted {
+		for _, h := range held {
+			if h == w {
+				continue next
+			}
+		}
+		return false
+	}
+	return true
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/audit"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
 	"github.com/prometheus/client_golang/prometheus"
@@ -248,6 +249,17 @@ func (m *metrics) watchRecords(queued func() int) {
 // watchRedis shows how many decisions wait for Redis.
 func (m *metrics) watchRedis(queued func() int) {
 	m.watch("durward_redis_queue_length", "Decisions that wait for a call to Redis.", queued)
+}
+
+// watchTokens shows how the cache of verified tokens does.
+func (m *metrics) watchTokens(stats func() identity.CacheStats) {
+	m.registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "durward_token_cache_hits_total", Help: "Tokens that had been verified before."},
+			func() float64 { return float64(stats().Hits) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "durward_token_cache_misses_total", Help: "Tokens that had to be verified, good ones and bad ones."},
+			func() float64 { return float64(stats().Misses) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "durward_token_cache_bytes", Help: "Estimated memory of verified tokens."},
+			func() float64 { return float64(stats().Bytes) }))
 }
 
 func (m *metrics) watch(name, help string, length func() int) {

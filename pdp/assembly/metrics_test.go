@@ -14,6 +14,7 @@ import (
 	"github.com/durward-pdp/durward/pdp"
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
 )
@@ -34,6 +35,7 @@ func observed(t *testing.T) *metrics {
 	m.redis(redis.Call{Operation: "take", Decisions: 7, Duration: time.Millisecond})
 	m.watchRecords(func() int { return 3 })
 	m.watchRedis(func() int { return 4 })
+	m.watchTokens(func() identity.CacheStats { return identity.CacheStats{Hits: 5, Misses: 6, Bytes: 7} })
 	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})
 	m.bundleLoads.WithLabelValues("acme", "loaded").Inc()
 	m.refused.WithLabelValues("/etc/durward/bundle").Set(1)

@@ -54,7 +54,8 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if p.egress, err = newEgress(o.Settings.Egress); err != nil {
 		return nil, err
 	}
-	p.stages = stagesWith(limitsStage, identity.Options{Fetcher: p.egress})
+	p.stages = stagesWith(limitsStage, identity.Options{Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20})
+	m.watchTokens(p.stages.identity.CacheStats)
 	if p.stages.descriptors, err = descriptors.New(descriptors.Options{Limiter: p.limiter}); err != nil {
 		return nil, err
 	}

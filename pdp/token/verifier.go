@@ -140,16 +140,33 @@ func (t *Verified) Expires() time.Time { return t.claims.Expires() }
 // SelectKey checks algorithm and issuer and returns the one key that may verify
 // the token.
 func (v *Verifier) SelectKey(t *Token, keys *KeySet) (*Key, error) {
-	if !slices.Contains(v.algorithms, t.header.Algorithm) {
+	return v.selectKey(t.header, t.issuer, keys)
+}
+
+func (v *Verifier) selectKey(h Header, issuer string, keys *KeySet) (*Key, error) {
+	if !slices.Contains(v.algorithms, h.Algorithm) {
 		return nil, refuse(reasonAlgorithm, "not an algorithm of this issuer")
 	}
-	if t.issuer != v.issuer {
+	if issuer != v.issuer {
 		return nil, refuse(reasonIssuer, "not the configured issuer")
 	}
 	if keys == nil {
 		return nil, refuse(reasonKeyUnknown, "the issuer has no keys")
 	}
-	return keys.choose(t.header)
+	return keys.choose(h)
+}
+
+// Confirm says whether Verify would verify the token again with these keys: the
+// key that it would take is the one that did. Nil is yes.
+func (v *Verifier) Confirm(t *Verified, keys *KeySet) error {
+	key, err := v.selectKey(t.header, t.claims.Issuer(), keys)
+	if err != nil {
+		return err
+	}
+	if key.thumbprint != t.thumbprint {
+		return refuse(reasonKeyUnknown, "the key was replaced by another one")
+	}
+	return nil
 }
 
 // Verify checks algorithm, issuer, key and signature.

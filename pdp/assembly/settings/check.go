@@ -74,6 +74,7 @@ func (s *Settings) check(file *format.File) format.Problems {
 	c.headerName("$.rate_limit.remaining_header", s.RateLimit.RemainingHeader)
 	c.headerName("$.rate_limit.reset_header", s.RateLimit.ResetHeader)
 	c.between("$.audit.queue", int64(s.Audit.Queue), 16, 1<<20)
+	c.between("$.identity.token_cache_mib", int64(s.Identity.TokenCacheMiB), 0, 4096)
 	c.between("$.metrics.max_routes", int64(s.Metrics.MaxRoutes), 1, 10000)
 	c.between("$.redis.replicas", int64(s.Redis.Replicas), 1, 10000)
 	c.redis(&s.Redis)

@@ -20,6 +20,8 @@ type Settings struct {
 	Listeners []Listener `yaml:"listeners"`
 	// Admin is the listener for health, metrics and configuration.
 	Admin Admin `yaml:"admin"`
+	// Identity says what is kept of credentials.
+	Identity Identity `yaml:"identity"`
 	// HTTP is the listener for what the world may read: keys, metadata, logout.
 	HTTP HTTP `yaml:"http"`
 	// Egress are the hosts that bundles may have fetched from, none by default. The first that fits is taken.
@@ -111,6 +113,12 @@ type Admin struct {
 	Callers []Caller `yaml:"callers"`
 	// Insecure allows an address beyond loopback without TLS and named callers.
 	Insecure bool `yaml:"insecure"`
+}
+
+// Identity says what is kept of credentials.
+type Identity struct {
+	// TokenCacheMiB is the memory for verified tokens, from 0 (none are kept) to 4096.
+	TokenCacheMiB int `yaml:"token_cache_mib"`
 }
 
 // HTTP is the listener for documents that clients and issuers fetch or send: public keys, metadata of protected resources, logout
@@ -244,6 +252,7 @@ func (s Secret) Reveal() string { return string(s) }
 func Defaults() Settings {
 	return Settings{
 		Admin:     Admin{Address: "127.0.0.1:9192"},
+		Identity:  Identity{TokenCacheMiB: 32},
 		Redis:     Redis{Mode: "single", Timeout: format.Duration(20 * time.Millisecond), Replicas: 1},
 		RateLimit: RateLimit{LimitHeader: "RateLimit-Limit", RemainingHeader: "RateLimit-Remaining", ResetHeader: "RateLimit-Reset"},
 		Audit:     Audit{Sink: "stdout", Queue: 8192, OnFull: "drop_allows"},

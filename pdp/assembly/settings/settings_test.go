@@ -94,6 +94,7 @@ func TestRefusals(t *testing.T) {
 		{"public documents nowhere", valid + "http: {insecure: true}\n", []string{"durward.yaml:2:1", "address is missing"}},
 		{"a way out to nowhere", valid + "egress: [{private: true}]\n", []string{"durward.yaml:2:10", "host is missing"}},
 		{"half of a certificate for a host", valid + "egress: [{host: a, key: k}]\n", []string{"certificate and key"}},
+		{"a cache of tokens", valid + "identity: {token_cache_mib: 4097}\n", []string{"durward.yaml:2:29", "from 0 to 4096"}},
 		{"a sink", valid + "audit: {sink: syslog}\n", []string{"durward.yaml:2:15", "stdout, file"}},
 		{"a file sink without a path", valid + "audit: {sink: file}\n", []string{"needs a path"}},
 		{"on_full", valid + "audit: {on_full: never}\n", []string{"drop_allows, wait, deny"}},

@@ -48,6 +48,14 @@ func (c *compiler) authenticators() {
 	}
 }
 
+// define hashes what the cache of tokens must tell apart.
+func (c *compiler) define() {
+	var err error
+	if c.part.definitions, err = definitionsOf(c.bundle, c.service.Identity.Accept); err != nil {
+		c.inService("$.identity.accept", err.Error())
+	}
+}
+
 // metadata checks the URL that challenges name: https, a host, and nothing that a header could not carry.
 func (c *compiler) metadata() {
 	text := c.service.Identity.ResourceMetadata

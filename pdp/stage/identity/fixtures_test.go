@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/durward-pdp/durward/pdp/attribute"
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/pipeline"
@@ -128,7 +130,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{stage: New(Options{}), corpKey: corpKey, corp: signer(t, corpKey, "ES256", "corp-1"), partner: signer(t, partnerKey, "Ed25519", "partner-1")}
+	w := &world{stage: New(Options{TokenCache: 1 << 20}), corpKey: corpKey, corp: signer(t, corpKey, "ES256", "corp-1"), partner: signer(t, partnerKey, "Ed25519", "partner-1")}
 	w.files = map[string]string{
 		"bundle.yaml":                  bundleYAML,
 		"services/orders/service.yaml": serviceYAML,
@@ -246,11 +248,20 @@ func (w *world) authorization(index int, values ...string) *pipeline.Case {
 	return c
 }
 
+// evaluate judges a case twice, so that what the cache answers is held against what verification answers.
 func (w *world) evaluate(t testing.TB, c *pipeline.Case) pipeline.Outcome {
 	t.Helper()
+	first := *c
+	fresh, err := w.stage.Evaluate(t.Context(), &first)
+	if err != nil {
+		t.Fatal(err)
+	}
 	outcome, err := w.stage.Evaluate(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if difference := cmp.Diff(first.Verdict, c.Verdict) + cmp.Diff(first.Subject, c.Subject); fresh != outcome || difference != "" {
+		t.Errorf("the second time another answer: %d, then %d\n%s", fresh, outcome, difference)
 	}
 	return outcome
 }

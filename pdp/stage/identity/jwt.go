@@ -32,8 +32,33 @@ type claimPaths struct {
 	id, tenant, scopes, roles, acr, amr, authTime, binding, session token.Path
 }
 
-// fromToken makes a subject of a raw token.
+// fromToken makes a subject of a raw token, of which a verified one may be kept. What the cache knows is judged anew each time.
 func (p *part) fromToken(c *pipeline.Case, raw string) (proven, refusal) {
+	if p.cache == nil || !mayBeKept(raw) {
+		return p.verify(c, raw, nil)
+	}
+	key := keyOf(p.definitions, raw)
+	if known := p.cache.get(key); known != nil {
+		if i, ok := p.issuers[known.issuer]; ok && i.verifier.Confirm(known.verified, i.keys) == nil {
+			return p.again(c, i, known)
+		}
+		p.cache.drop(key) // its key is gone; the same token may have another one by now
+	}
+	return p.verify(c, raw, &key)
+}
+
+// again judges a known token: all that a signature does not prove for good.
+func (p *part) again(c *pipeline.Case, i *issuer, known *cached) (proven, refusal) {
+	if _, err := i.verifier.Check(known.verified, p.audiences, c.Now); err != nil {
+		r := refuseToken(err)
+		r.detail = about(i.authenticator, known.who.KeyID) + r.detail
+		return proven{}, r
+	}
+	return known.who, refusal{}
+}
+
+// verify reads and verifies a token, and keeps it under a key that is not nil.
+func (p *part) verify(c *pipeline.Case, raw string, key *cacheKey) (proven, refusal) {
 	parsed, err := token.Parse(raw, 0)
 	if err != nil {
 		return proven{}, refuseToken(err)
@@ -56,6 +81,9 @@ func (p *part) fromToken(c *pipeline.Case, raw string) (proven, refusal) {
 		return proven{}, i.refuse(parsed, refusal{verdict.TokenClaim, "a claim that describes the subject is missing or of another type"})
 	}
 	who.KeyID = verified.Header().KeyID
+	if key != nil {
+		p.cache.put(*key, &cached{issuer: strings.Clone(parsed.Issuer()), verified: verified, who: who, size: sizeOf(raw, claims.Members())})
+	}
 	return who, refusal{}
 }
 

@@ -11,6 +11,8 @@ import (
 type Options struct {
 	// Fetcher is the way out to issuers; without it nothing is fetched.
 	Fetcher Fetcher
+	// TokenCache is how many bytes verified tokens may take; 0 keeps none.
+	TokenCache int64
 }
 
 // Fetcher fetches from hosts that the operator allows. It must be safe for concurrent use.

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
@@ -20,10 +21,11 @@ var ErrNotCompiled = errors.New("establish the subject: the route has no compile
 // Stage establishes subjects. It is safe for concurrent use.
 type Stage struct {
 	options Options
+	cache   *tokenCache // nil for none
 }
 
 // New returns the stage.
-func New(o Options) *Stage { return &Stage{options: o} }
+func New(o Options) *Stage { return &Stage{options: o, cache: newTokenCache(o.TokenCache)} }
 
 // Name returns the stage's name.
 func (*Stage) Name() string { return Name }
@@ -35,6 +37,8 @@ type part struct {
 	certificates []*certificates    // in the order of identity.accept
 	audiences    token.Audiences
 	challenges   challenges
+	cache        *tokenCache
+	definitions  [sha256.Size]byte // of all authenticators that are accepted
 }
 
 // requirement is what one route needs of a subject.
@@ -65,12 +69,13 @@ func (r refusal) is() bool { return r.reason != "" }
 
 // Compile builds what a service's routes need: a verifier for each accepted authenticator, and mode and scopes of
 // each route.
-func (*Stage) Compile(b *format.Bundle, s *format.Service) (any, format.Problems) {
-	c := &compiler{bundle: b, service: s, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(s)}}
+func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.Problems) {
+	c := &compiler{bundle: b, service: service, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(service), cache: s.cache}}
 	c.authenticators()
 	c.audiences()
 	c.metadata()
 	c.routes()
+	c.define()
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}

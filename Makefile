@@ -97,6 +97,10 @@ bench-policy: ## Compare the policy evaluator with Casbin at 1,000 to 1,000,000 
 bench-limits: tools ## Compare taking limits in Redis, batched and not, with leases, with a pipeline of plain commands and with redis_rate (5 minutes); figures in build/bench/
 	cd test/bench && go run ./cmd/contest -rounds $(ROUNDS) -only '^(limits|leases)$$' -requests 60000 -out $(CURDIR)/build/bench
 
+.PHONY: bench-identity
+bench-identity: ## Time and allocations of each kind of credential, known and new, beside golang-jwt alone (a minute); figures in build/bench/
+	cd test/bench && go run ./cmd/contest -rounds $(ROUNDS) -only '^identity$$' -out $(CURDIR)/build/bench
+
 .PHONY: generate
 generate: $(STAMP)/buf-$(BUF_VERSION) $(STAMP)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION) $(STAMP)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION) ## Write the generated files: proto, JSON Schemas, reference
 	buf generate

@@ -53,6 +53,7 @@ func Contests() []Contest {
 	return []Contest{
 		{Name: "policy", Run: runPolicy},
 		{Name: "token", Run: runToken},
+		{Name: "identity", Run: runIdentity},
 		{Name: "limits", Run: runLimits},
 		{Name: "leases", Run: runLeases},
 		{Name: "ext_authz_check", Run: runCheck},

@@ -100,6 +100,11 @@ var figures = map[string]struct{ cases, subjects, metrics []string }{
 		[]string{"durward", "golang-jwt"},
 		[]string{"allocs", "time"},
 	},
+	"identity": {
+		[]string{"jwt_ES256", "jwt_RS256", "mtls"},
+		[]string{"durward", "durward_again", "golang-jwt"},
+		[]string{"allocs", "time"},
+	},
 	"limits": {
 		[]string{"take_1", "take_1_alone", "take_3", "take_3_alone", "take_3_shared", "take_3_shared_alone"},
 		[]string{"durward_memory", "durward_redis", "durward_unbatched", "incrby_expire", "redis_rate"},

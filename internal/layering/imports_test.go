@@ -115,7 +115,7 @@ func TestImportsCanFail(t *testing.T) {
 		{"casbin in another's test", map[string]string{"pdp/lint/x_test.go": importing("lint", "github.com/casbin/casbin/v2")}, []string{"for pdp/stage/policy, pdp/stage/policy/pattern alone"}},
 		{"casbin at home", map[string]string{"pdp/stage/policy/x.go": importing("policy", "github.com/casbin/casbin/v2/util")}, nil},
 		{"golang-jwt elsewhere", map[string]string{"pdp/stage/identity/x.go": importing("identity", "github.com/golang-jwt/jwt/v5")}, []string{"for pdp/token alone"}},
-		{"go-redis elsewhere", map[string]string{"pdp/assembly/x.go": importing("assembly", "github.com/redis/go-redis/v9")}, []string{"two users"}},
+		{"go-redis elsewhere", map[string]string{"pdp/assembly/x.go": importing("assembly", "github.com/redis/go-redis/v9")}, []string{"named users"}},
 		{"Envoy's types inside", map[string]string{"pdp/x.go": importing("pdp", "github.com/envoyproxy/go-control-plane/envoy/type/v3")}, []string{"end at the adapter"}},
 		{"an unknown module", map[string]string{"pdp/x.go": importing("pdp", "example.com/left/pad")}, []string{"nobody owns"}},
 		{"go-cmp in code", map[string]string{"pdp/x.go": importing("pdp", "github.com/google/go-cmp/cmp")}, []string{"nobody owns"}},

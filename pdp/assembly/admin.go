@@ -34,6 +34,7 @@ type adminOptions struct {
 	settings *settings.Settings
 	registry *prometheus.Registry
 	snapshot func() *pipeline.Snapshot
+	state    func() stateView
 	ready    *atomic.Bool
 	version  Version
 	clock    func() time.Time
@@ -147,7 +148,8 @@ func configz(o adminOptions) http.Handler {
 			Ready    bool               `json:"ready"`
 			Settings *settings.Settings `json:"settings"`
 			Bundles  []bundleView       `json:"bundles"`
-		}{o.version, o.ready.Load(), o.settings, []bundleView{}}
+			State    stateView          `json:"state"`
+		}{o.version, o.ready.Load(), o.settings, []bundleView{}, o.state()}
 		if s := o.snapshot(); s != nil {
 			for i := range s.Bundles {
 				view.Bundles = append(view.Bundles, viewOf(s, &s.Bundles[i]))

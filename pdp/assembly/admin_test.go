@@ -27,7 +27,7 @@ func adminServer(t *testing.T, s settings.Settings, ready *atomic.Bool) func(pat
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "durward_test", Help: "A test."}))
 	a, err := newAdmin(adminOptions{
-		settings: &s, registry: registry, ready: ready, version: Version{Version: "v1"}, clock: time.Now, logger: (&logged{}).logger(),
+		settings: &s, state: func() stateView { return stateView{Where: "memory"} }, registry: registry, ready: ready, version: Version{Version: "v1"}, clock: time.Now, logger: (&logged{}).logger(),
 		snapshot: func() *pipeline.Snapshot {
 			slow := &route.Service{Bundle: "acme", Name: "slow"}
 			return &pipeline.Snapshot{

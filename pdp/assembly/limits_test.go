@@ -147,7 +147,7 @@ func newLimitsWorld(t *testing.T, shared ratelimiter.Store, change func(*setting
 		change(&s)
 	}
 	options := adminOptions{
-		settings: &s, registry: prometheus.NewRegistry(), ready: &atomic.Bool{}, clock: time.Now, logger: (&logged{}).logger(), snapshot: w.engine.Snapshot,
+		settings: &s, state: func() stateView { return stateView{Where: "memory"} }, registry: prometheus.NewRegistry(), ready: &atomic.Bool{}, clock: time.Now, logger: (&logged{}).logger(), snapshot: w.engine.Snapshot,
 		limits: &limitsAdmin{snapshot: w.engine.Snapshot, limiter: limiter, usage: tracker, audit: log, clock: time.Now, random: rand.Reader},
 	}
 	if w.admin, err = newAdmin(options); err != nil {

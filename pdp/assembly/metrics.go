@@ -59,6 +59,7 @@ type metrics struct {
 	redisBatch  prometheus.Histogram
 	redisBusy   prometheus.Counter
 	replicas    prometheus.Gauge
+	stateSyncs  *prometheus.CounterVec
 	handshakes  prometheus.Counter
 }
 
@@ -121,6 +122,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 			Help: "Decisions that Redis was not asked about, because too many waited: limits did what their on_error says."}),
 		replicas: prometheus.NewGauge(prometheus.GaugeOpts{Name: "durward_replicas",
 			Help: "Replicas that divide limits with on_error: local_share while Redis is out of reach: those that live, as last counted in Redis, and at least redis.replicas."}),
+		stateSyncs: counters("durward_state_syncs_total", "Attempts to catch up with a shared table, by outcome: ok, error, or full where it is larger than a replica may hold.",
+			"table", "outcome"),
 		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_handshakes_failed_total",
 			Help: "Connections to a decision listener whose TLS handshake failed."}),
 	}
@@ -131,7 +134,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		m.dropped.WithLabelValues(string(why))
 	}
 	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed, m.reports,
-		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, build,
+		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, m.stateSyncs, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
 	return m

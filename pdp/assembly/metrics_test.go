@@ -34,6 +34,15 @@ func observed(t *testing.T) *metrics {
 	m.step("identity", time.Millisecond, pipeline.Stop, errors.New("an outage"))
 	m.redis(redis.Call{Operation: "take", Decisions: 7, Duration: time.Millisecond})
 	m.watchRecords(func() int { return 3 })
+	shared, err := openState(Options{Settings: settings.Defaults(), Clock: time.Now, Logger: (&logged{}).logger()}, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = shared.close() })
+	if _, err := shared.table("blocks", nil); err != nil {
+		t.Fatal(err)
+	}
+	shared.await(t.Context())
 	m.watchRedis(func() int { return 4 })
 	m.watchTokens(func() identity.CacheStats { return identity.CacheStats{Hits: 5, Misses: 6, Bytes: 7} })
 	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})

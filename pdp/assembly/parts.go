@@ -36,6 +36,7 @@ type parts struct {
 	limiter *ratelimiter.Limiter
 	usage   *usage.Tracker
 	shared  *redis.Store
+	state   *shared
 	leave   func() // ends the beats of this replica
 	file    *audit.File
 	egress  *egress.Client
@@ -45,6 +46,10 @@ type parts struct {
 func newParts(o Options, m *metrics) (*parts, error) {
 	p := &parts{closed: make(chan struct{}), leave: func() {}}
 	if err := p.openLimiter(o, m); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.state, err = openState(o, m); err != nil {
 		return nil, err
 	}
 	limitsStage, err := limits.New(limits.Options{Limiter: p.limiter, Dropped: m.unsettled.Inc})
@@ -128,28 +133,19 @@ func join(shared *redis.Store, limiter *ratelimiter.Limiter, logger *slog.Logger
 
 func openRedis(o Options, m *metrics) (*redis.Store, error) {
 	configured := &o.Settings.Redis
-	secrets, err := configured.Secrets()
+	target, err := redisTarget(configured)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", settings.ErrInvalid, err)
+		return nil, err
 	}
 	outages := newRedisLog(o.Logger, m.redisOpen.Set)
 	options := redis.Options{
-		Mode:             map[string]redis.Mode{"sentinel": redis.Sentinel, "cluster": redis.Cluster}[configured.Mode],
-		URL:              secrets.URL.Reveal(),
-		Addresses:        configured.Addresses,
-		Master:           configured.Master,
-		Username:         configured.User,
-		Password:         secrets.Password.Reveal(),
-		SentinelUsername: configured.SentinelUser,
-		SentinelPassword: secrets.SentinelPassword.Reveal(),
-		Timeout:          time.Duration(configured.Timeout),
-		Now:              o.Clock,
-		OnHealth:         outages.health,
-		OnCall:           m.redis,
-		OnBusy:           m.redisBusy.Inc,
-	}
-	if options.TLS, err = redisTLS(configured); err != nil {
-		return nil, err
+		Mode: target.Mode, URL: target.URL, Addresses: target.Addresses, Master: target.Master, TLS: target.TLS,
+		Username: target.Username, Password: target.Password, SentinelUsername: target.SentinelUsername, SentinelPassword: target.SentinelPassword,
+		Timeout:  time.Duration(configured.Timeout),
+		Now:      o.Clock,
+		OnHealth: outages.health,
+		OnCall:   m.redis,
+		OnBusy:   m.redisBusy.Inc,
 	}
 	store, err := redis.New(options)
 	if err != nil {
@@ -240,6 +236,9 @@ func (p *parts) close(ctx context.Context) error {
 		p.egress.Close()
 	}
 	err := p.limiter.Close(ctx)
+	if p.state != nil {
+		err = errors.Join(err, p.state.close())
+	}
 	if p.shared != nil {
 		err = errors.Join(err, p.shared.Close())
 	}

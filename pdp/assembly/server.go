@@ -95,7 +95,7 @@ func (s *Server) open() (err error) {
 	if options.Settings.Admin.Address != "off" {
 		if s.admin, err = newAdmin(adminOptions{
 			settings: &options.Settings, registry: s.metrics.registry, snapshot: s.engine.Snapshot,
-			ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
+			state: s.parts.state.view, ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
 			limits: &limitsAdmin{
 				snapshot: s.engine.Snapshot, limiter: s.parts.limiter, usage: s.parts.usage, audit: s.parts.audit,
 				clock: options.Clock, random: options.Random,
@@ -155,6 +155,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.public != nil {
 		start(s.public.serve)
 	}
+	s.parts.state.await(ctx)
 	stopLoading, err := s.load(ctx)
 	if err != nil {
 		failed <- err

@@ -11,7 +11,8 @@ import (
 const Poll = 300 * time.Millisecond
 
 const (
-	syncTimeout   = 2 * time.Second
+	syncTimeout   = 15 * time.Second // a whole table is read in many calls, which the store bounds one by one
+	writers       = 16               // that write back at a time
 	listenAgain   = time.Second
 	defaultMost   = 100_000
 	sweepInterval = time.Minute
@@ -32,7 +33,7 @@ type TableOptions struct {
 	// Poll is how often the store is asked; 0 takes [Poll].
 	Poll time.Duration
 	// Changed, if not nil, is told of every change after it is in force, one call at a time. With whole set the records are all
-	// that the table now holds. It must not call the table's Run, Sync or Write.
+	// that the table now holds, and none of them is Deleted. It must not call the table's Run, Sync or Write.
 	Changed func(records []Record, whole bool)
 	// Trouble, if not nil, is told of each attempt to reach the store: nil when it answered. It must not block.
 	Trouble func(err error)
@@ -70,7 +71,7 @@ func (t *Table) Get(id string) (Record, bool) {
 	t.mu.RLock()
 	r, ok := t.records[id]
 	t.mu.RUnlock()
-	return r, ok && !t.ended(&r)
+	return r, ok && !r.Deleted && !r.ended(t.options.Clock())
 }
 
 // All returns the records that have not ended, in no particular order.
@@ -78,16 +79,20 @@ func (t *Table) All() []Record {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	out := make([]Record, 0, len(t.records))
+	now := t.options.Clock()
 	for _, r := range t.records {
-		if !t.ended(&r) {
+		if !r.Deleted && !r.ended(now) {
 			out = append(out, r)
 		}
 	}
 	return out
 }
 
-func (t *Table) ended(r *Record) bool {
-	return r.Deleted || !r.Expires.IsZero() && !t.options.Clock().Before(r.Expires)
+// Len returns how many records the copy holds, traces and what ended lately among them.
+func (t *Table) Len() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.records)
 }
 
 // Synced returns when the store was last known to hold nothing else than this copy; the zero time for never.
@@ -165,8 +170,8 @@ func (t *Table) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if changes.Whole && t.cursor.Epoch != "" && changes.Next.Epoch != t.cursor.Epoch {
-		if err := t.restore(ctx, &changes); err != nil {
+	if t.cursor.Lost(changes.Next) {
+		if err := t.restore(ctx, &changes, asked); err != nil {
 			return err
 		}
 	}
@@ -175,25 +180,50 @@ func (t *Table) sync(ctx context.Context) error {
 	}
 	t.cursor = changes.Next
 	if t.options.Changed != nil && (changes.Whole || len(changes.Records) > 0) {
+		if changes.Whole {
+			changes.Records = t.All()
+		}
 		t.options.Changed(changes.Records, changes.Whole)
 	}
 	return nil
 }
 
-// restore writes back what this replica holds and a store that lost its table does not. Others may do so too: who comes later
-// finds it there.
-func (t *Table) restore(ctx context.Context, lost *Changes) error {
-	for _, r := range t.All() {
-		if _, err := t.options.Store.Write(ctx, t.options.Name, r, true); err != nil {
-			return err
-		}
+// restore writes back what this replica holds and a store that lost it does not, and adds it to what was found. Others may do so
+// too: who comes later finds it there.
+func (t *Table) restore(ctx context.Context, found *Changes, now time.Time) error {
+	lost := t.missing(found.Records, now)
+	errs := make([]error, writers)
+	var writing sync.WaitGroup
+	for i := range errs {
+		writing.Go(func() {
+			for n := i; n < len(lost) && errs[i] == nil; n += writers {
+				_, errs[i] = t.options.Store.Write(ctx, t.options.Name, lost[n], false)
+			}
+		})
 	}
-	changes, err := t.options.Store.Changes(ctx, t.options.Name, Cursor{})
-	if err != nil {
+	writing.Wait()
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	*lost = changes
+	found.Records = append(found.Records, lost...)
 	return nil
+}
+
+// missing returns what this replica holds, traces too, of which a store holds nothing or what is older.
+func (t *Table) missing(found []Record, now time.Time) []Record {
+	there := make(map[string]uint64, len(found))
+	for i := range found {
+		there[found[i].ID] = max(there[found[i].ID], found[i].Version)
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var lost []Record
+	for id, r := range t.records {
+		if r.Version > there[id] && !r.ended(now) {
+			lost = append(lost, r)
+		}
+	}
+	return lost
 }
 
 // apply takes changes over, and forgets from time to time what has ended.
@@ -201,28 +231,29 @@ func (t *Table) apply(c *Changes, asked time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if c.Whole {
-		if len(c.Records) > t.options.Most {
+		records := make(map[string]Record, len(c.Records))
+		for _, r := range c.Records {
+			records[r.ID] = r
+		}
+		if len(records) > t.options.Most {
 			return ErrFull
 		}
-		t.records = make(map[string]Record, len(c.Records))
+		t.records, t.synced = records, asked
+		return nil
 	}
 	if asked.Sub(t.swept) >= sweepInterval || len(t.records)+len(c.Records) > t.options.Most {
 		t.swept = asked
 		for id, r := range t.records {
-			if t.ended(&r) {
+			if r.ended(asked) {
 				delete(t.records, id)
 			}
 		}
 	}
 	for _, r := range c.Records {
-		if _, known := t.records[r.ID]; !known && !r.Deleted && len(t.records) >= t.options.Most {
+		if _, known := t.records[r.ID]; !known && len(t.records) >= t.options.Most {
 			return ErrFull
 		}
-		if r.Deleted {
-			delete(t.records, r.ID)
-		} else {
-			t.records[r.ID] = r
-		}
+		t.records[r.ID] = r
 	}
 	t.synced = asked
 	return nil

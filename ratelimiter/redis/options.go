@@ -15,29 +15,6 @@ const (
 	dialTimeout    = time.Second // dials go on behind the callers, whose own deadline is Timeout
 )
 
-// Mode says what stands at the addresses of Options.
-type Mode uint8
-
-// Modes.
-const (
-	Single   Mode = iota // one server, at a URL
-	Sentinel             // sentinels, which name the master
-	Cluster              // nodes of a cluster, which name the others
-)
-
-// String returns the mode's name in settings.
-func (m Mode) String() string {
-	switch m {
-	case Single:
-		return "single"
-	case Sentinel:
-		return "sentinel"
-	case Cluster:
-		return "cluster"
-	}
-	return "invalid"
-}
-
 // Options configure a Store.
 type Options struct {
 	// Mode is Single unless it is set.

@@ -3,8 +3,8 @@
 // calls of a script; a lone caller waits for nobody. It knows single servers, masters that sentinels name, and clusters: there
 // a step has the limits of one slot (of one scope of keys), and a decision with several takes them slot by slot.
 //
-// Any user of package ratelimiter may import it; in this module it alone does, beside package state/redis, import the
-// client library. A call whose outcome is unknown is never repeated: it may have charged. Each call has a short
+// Any user of package ratelimiter may import it; in this module it, package connection below it and package state/redis
+// alone import the client library. A call whose outcome is unknown is never repeated: it may have charged. Each call has a short
 // deadline, and a breaker keeps a Redis that fails from costing every decision that deadline. Counters are as durable as
 // the server: one that restarts empty gives every key a full bucket.
 package redis
@@ -21,6 +21,7 @@ import (
 	_ "embed" // the script
 
 	"github.com/durward-pdp/durward/ratelimiter"
+	"github.com/durward-pdp/durward/ratelimiter/redis/connection"
 )
 
 //go:embed windows.lua
@@ -63,7 +64,7 @@ func New(o Options) (*Store, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	silence()
+	connection.Silence()
 	s := &Store{script: goredis.NewScript(scriptText()), opt: o}
 	switch o.Mode {
 	case Single:
@@ -85,28 +86,11 @@ func New(o Options) (*Store, error) {
 	return s, nil
 }
 
-// silence keeps the library from writing lines of its own to standard error, which is the log of whoever runs us. All that
-// they say comes back as errors too. It is done once, for the library looks at its logger without a lock.
-var silence = sync.OnceFunc(func() { goredis.SetLogger(silent{}) })
-
-type silent struct{}
-
-func (silent) Printf(context.Context, string, ...any) {}
-
 // Close refuses what comes, waits until what was asked is answered or has had its time, and closes the connections.
 func (s *Store) Close() error { return s.directory.close() }
 
 // Address returns where the server is, or whom the store asks for it, without credentials.
-func (s *Store) Address() string {
-	switch s.opt.Mode {
-	case Sentinel:
-		return s.opt.Master + " of " + strings.Join(s.opt.Addresses, ",")
-	case Cluster:
-		return strings.Join(s.opt.Addresses, ",")
-	case Single:
-	}
-	return s.opt.addr
-}
+func (s *Store) Address() string { return s.opt.target().Address(s.opt.addr) }
 
 // Queued returns how many decisions wait for a call, at all servers.
 func (s *Store) Queued() int {

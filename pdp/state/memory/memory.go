@@ -30,6 +30,8 @@ type Store struct {
 type table struct {
 	epoch    int
 	sequence uint64
+	version  uint64 // of the last write, whatever was lost since
+	swept    uint64 // the last sequence of a record that ended and is forgotten
 	records  map[string]state.Record
 	written  map[string]uint64 // when by sequence
 	wakes    map[*func()]bool
@@ -58,17 +60,16 @@ func (s *Store) Write(_ context.Context, name string, r state.Record, ifAbsent b
 	t := s.table(name)
 	now := s.clock()
 	old, there := t.records[r.ID]
-	if there && ifAbsent && !old.Deleted && (old.Expires.IsZero() || now.Before(old.Expires)) {
+	if there && (ifAbsent && !old.Deleted && !ended(&old, now) || r.Version > 0 && r.Version <= old.Version) {
 		s.mu.Unlock()
 		return false, nil
 	}
-	for id, other := range t.records {
-		if !other.Expires.IsZero() && !now.Before(other.Expires) {
-			delete(t.records, id)
-			delete(t.written, id)
-		}
-	}
+	t.sweep(now)
 	t.sequence++
+	t.version = max(t.version+1, r.Version)
+	if r.Version == 0 {
+		r.Version = t.version
+	}
 	t.records[r.ID], t.written[r.ID] = r, t.sequence
 	wakes := make([]func(), 0, len(t.wakes))
 	for w := range t.wakes {
@@ -81,18 +82,28 @@ func (s *Store) Write(_ context.Context, name string, r state.Record, ifAbsent b
 	return true, nil
 }
 
+func ended(r *state.Record, now time.Time) bool { return !r.Expires.IsZero() && !now.Before(r.Expires) }
+
+func (t *table) sweep(now time.Time) {
+	for id, r := range t.records {
+		if ended(&r, now) {
+			t.swept = max(t.swept, t.written[id])
+			delete(t.records, id)
+			delete(t.written, id)
+		}
+	}
+}
+
 // Changes implements [state.Store].
 func (s *Store) Changes(_ context.Context, name string, since state.Cursor) (state.Changes, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.table(name)
+	t.sweep(s.clock())
 	out := state.Changes{Next: state.Cursor{Epoch: "memory-" + strconv.Itoa(t.epoch), Sequence: t.sequence}}
-	out.Whole = since.Epoch != out.Next.Epoch || since.Sequence > t.sequence
-	now := s.clock()
+	out.Whole = since.Epoch != out.Next.Epoch || since.Sequence > t.sequence || since.Sequence < t.swept
 	for id, r := range t.records {
-		switch {
-		case !r.Expires.IsZero() && !now.Before(r.Expires):
-		case out.Whole && !r.Deleted, !out.Whole && t.written[id] > since.Sequence:
+		if out.Whole || t.written[id] > since.Sequence {
 			out.Records = append(out.Records, r)
 		}
 	}
@@ -105,6 +116,7 @@ func (s *Store) Listen(ctx context.Context, name string, wake func()) error {
 	t := s.table(name)
 	t.wakes[&wake] = true
 	s.mu.Unlock()
+	wake()
 	<-ctx.Done()
 	s.mu.Lock()
 	delete(t.wakes, &wake)
@@ -118,7 +130,7 @@ func (s *Store) Lose() {
 	defer s.mu.Unlock()
 	s.epoch++
 	for _, t := range s.tables {
-		t.epoch, t.sequence = s.epoch, 0
+		t.epoch, t.sequence, t.swept = s.epoch, 0, 0
 		clear(t.records)
 		clear(t.written)
 	}

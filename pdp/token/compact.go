@@ -41,6 +41,7 @@ type Token struct {
 // compact is a JWS in compact form: header, payload of any kind, signature.
 type compact struct {
 	header    Header
+	jwk       any    // the header's jwk, nil without one; for proofs alone
 	signed    string // header and payload as sent, with the dot
 	payload   []byte
 	signature []byte
@@ -64,7 +65,7 @@ func Parse(raw string, maxLength int) (*Token, error) {
 			return nil, refuse(reasonMalformed, "iss is not a string")
 		}
 	}
-	t.payload = nil // the claims are decoded; do not keep the bytes as well
+	t.payload, t.jwk = nil, nil // the claims are decoded, and keys that a token brings are never used; do not keep them
 	return t, nil
 }
 
@@ -85,7 +86,7 @@ func parseCompact(raw string, maxLength int) (compact, error) {
 	if !ok {
 		return compact{}, refuse(reasonMalformed, "the header is not strict base64url")
 	}
-	if jws.header, err = parseHeader(data); err != nil {
+	if jws.header, jws.jwk, err = parseHeader(data); err != nil {
 		return compact{}, err
 	}
 	if jws.payload, ok = decodeBase64(raw[first+1 : second]); !ok {
@@ -143,35 +144,34 @@ func decodeBase64(s string) ([]byte, bool) {
 	return data, err == nil
 }
 
-func parseHeader(data []byte) (Header, error) {
+func parseHeader(data []byte) (h Header, jwk any, err error) {
 	members, syntax := parseObject(data)
 	if syntax != nil {
-		return Header{}, refuse(reasonMalformed, "the header is not one strict JSON object")
+		return Header{}, nil, refuse(reasonMalformed, "the header is not one strict JSON object")
 	}
 	// RFC 7515 section 4.1.11 and RFC 7797: no extension is understood here.
 	for _, name := range []string{"crit", "b64", "zip"} {
 		if _, ok := members[name]; ok {
-			return Header{}, refuse(reasonCritical, "the header demands an extension")
+			return Header{}, nil, refuse(reasonCritical, "the header demands an extension")
 		}
 	}
-	var h Header
 	alg, ok := members["alg"].(string)
 	if !ok {
-		return Header{}, refuse(reasonMalformed, "alg is missing or not a string")
+		return Header{}, nil, refuse(reasonMalformed, "alg is missing or not a string")
 	}
 	if _, known := algorithms[alg]; !known {
-		return Header{}, refuse(reasonAlgorithm, "not a supported algorithm")
+		return Header{}, nil, refuse(reasonAlgorithm, "not a supported algorithm")
 	}
 	h.Algorithm = alg
 	if typ, present := members["typ"]; present {
 		text, isText := typ.(string)
 		if h.Type = normaliseType(text); !isText || h.Type == "" || !isPrintable(text, maxType) {
-			return Header{}, refuse(reasonMalformed, "typ is not a media type")
+			return Header{}, nil, refuse(reasonMalformed, "typ is not a media type")
 		}
 	}
 	if kid, present := members["kid"]; present {
 		if h.KeyID, ok = kid.(string); !ok || h.KeyID == "" || !isPrintable(h.KeyID, maxKeyID) {
-			return Header{}, refuse(reasonMalformed, "kid is not a short printable string")
+			return Header{}, nil, refuse(reasonMalformed, "kid is not a short printable string")
 		}
 	}
 	for _, name := range []string{"jku", "x5u", "jwk", "x5c"} {
@@ -179,7 +179,7 @@ func parseHeader(data []byte) (Header, error) {
 			h.IgnoredKeys = append(h.IgnoredKeys, name)
 		}
 	}
-	return h, nil
+	return h, members["jwk"], nil
 }
 
 // normaliseType makes the spellings of a typ that RFC 7515 section 4.1.9 calls

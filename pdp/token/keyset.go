@@ -183,12 +183,20 @@ func (b *setBuilder) checkKind(jwk map[string]any) error {
 	if b.secrets {
 		return nil
 	}
-	for _, name := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"} {
-		if _, ok := jwk[name]; ok {
-			return errors.New("a private key in a set of public keys")
-		}
+	if holdsPrivate(jwk) {
+		return errors.New("a private key in a set of public keys")
 	}
 	return nil
+}
+
+// holdsPrivate says whether a JWK has a member that only private keys and secrets have.
+func holdsPrivate(jwk map[string]any) bool {
+	for _, name := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"} {
+		if _, ok := jwk[name]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *setBuilder) refuse(offset int64, err error) error {

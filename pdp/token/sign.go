@@ -103,6 +103,26 @@ func (s *Signer) Sign(typ string, claims map[string]any) (string, error) {
 func (s *Signer) SignWith(header, claims map[string]any) (string, error) {
 	members := map[string]any{"kid": s.config.KeyID}
 	maps.Copy(members, header)
+	return s.sign(members, claims)
+}
+
+// SignProof makes a proof of possession that brings the signer's public key (RFC 9449, section 4.2). The header may hold any
+// members, which replace those of a sound proof; one of nil takes its member away. The alg is always the signer's.
+func (s *Signer) SignProof(header, claims map[string]any) (string, error) {
+	jwk := map[string]any{"kty": s.jwk.Kty}
+	for name, value := range map[string]string{"crv": s.jwk.Crv, "x": s.jwk.X, "y": s.jwk.Y, "n": s.jwk.N, "e": s.jwk.E} {
+		if value != "" {
+			jwk[name] = value
+		}
+	}
+	members := map[string]any{"typ": typeProof, "jwk": jwk}
+	maps.Copy(members, header)
+	maps.DeleteFunc(members, func(_ string, value any) bool { return value == nil })
+	return s.sign(members, claims)
+}
+
+// sign signs with the signer's alg, whatever the header says.
+func (s *Signer) sign(members, claims map[string]any) (string, error) {
 	members["alg"] = s.config.Algorithm
 	head, err := json.Marshal(members, json.Deterministic(true))
 	if err != nil {

@@ -9,10 +9,11 @@ import (
 	"unicode"
 )
 
-// The type of RFC 9068 access tokens, and that of tokens older than it.
+// The type of RFC 9068 access tokens, that of tokens older than it, and that of RFC 9449 proofs.
 const (
 	typeAccess = "at+jwt"
 	typeLegacy = "jwt"
+	typeProof  = "dpop+jwt"
 )
 
 const (
@@ -103,7 +104,7 @@ func checkAlgorithms(list []string) error {
 
 // isPurpose says whether a type is of tokens made for something other than access.
 func isPurpose(name string) bool {
-	return name == "logout+jwt" || name == "dpop+jwt" || name == "secevent+jwt"
+	return name == "logout+jwt" || name == typeProof || name == "secevent+jwt"
 }
 
 // Audiences are the audiences of a service: a token must be for one of them.

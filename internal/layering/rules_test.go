@@ -41,7 +41,8 @@ var importRules = []rule{
 	{tree: "pdp/stage/inspection", may: forStages, why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/limits", may: with(forStages, "ratelimiter", "ratelimiter/window"), tests: []string{"ratelimiter/..."}, why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/descriptors", may: with(forStages, "pdp/bundle/format/ratelimits", "ratelimiter", "ratelimiter/descriptor"), tests: []string{"ratelimiter/..."}, why: "stages are siblings that never see each other, an adapter or a wire type"},
-	{tree: "pdp/stage/identity", may: with(forStages, "pdp/egress", "pdp/token"), tests: []string{"pdp/state/..."}, why: "stages are siblings that never see each other, an adapter or a wire type; state is an interface that the stage declares"},
+	{tree: "pdp/stage/identity", may: with(forStages, "pdp/egress", "pdp/stage/identity/dpop", "pdp/token"), tests: []string{"pdp/state/..."}, why: "stages are siblings that never see each other, an adapter or a wire type; state is an interface that the stage declares"},
+	{tree: "pdp/stage/identity/dpop", may: with(forStages, "pdp/token"), why: "a proof is checked without I/O; who marks it as used is the stage"},
 	{tree: "pdp/stage/policy", may: with(forStages, "pdp/stage/policy/pattern"), why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/policy/pattern", why: "Casbin's patterns alone: strings in, answers out"},
 	{tree: "pdp/stage/upstream", may: with(forStages, "pdp/token"), why: "stages are siblings that never see each other, an adapter or a wire type"},
@@ -132,6 +133,7 @@ var mustFuzz = []string{
 	"pdp/request",              // forwarded addresses, certificate headers
 	"pdp/route",                // paths, hosts
 	"pdp/token",                // tokens, keys
+	"pdp/stage/identity/dpop",  // proofs, their URLs
 	"pdp/bundle/format",        // files of a bundle
 	"pdp/stage/policy",         // Casbin models and rules
 	"pdp/stage/policy/pattern", // key patterns, expressions, globs, networks

@@ -48,6 +48,9 @@ type Subject struct {
 	AuthTime time.Time
 	// Claims are the verified claims; nil without a token. Readers must not change them.
 	Claims map[string]any
+	// Binding is what the credential is bound to (RFC 7800): "" for nothing, certificate, dpop, or certificate+dpop. KeyThumbprint is
+	// the thumbprint (RFC 7638) of the key of dpop, for the record.
+	Binding, KeyThumbprint string
 	// TokenID and KeyID name the token (jti) and the key that signed it (kid), for the record.
 	TokenID, KeyID string
 }

@@ -11,6 +11,8 @@ const (
 	InvalidRequest      Public = "invalid_request"
 	InvalidToken        Public = "invalid_token"
 	InsufficientScope   Public = "insufficient_scope"
+	InvalidProof        Public = "invalid_dpop_proof" // RFC 9449, sections 7.1 and 9
+	UseNonce            Public = "use_dpop_nonce"
 	CredentialsRequired Public = "credentials_required"
 	AccessDenied        Public = "access_denied"
 	NotFound            Public = "not_found"
@@ -93,6 +95,13 @@ const (
 	CostInvalid          Reason = "limit_cost_invalid"
 	ReportedFailure      Reason = "reported_failure"
 	PermitsUnsupported   Reason = "permits_unsupported"
+
+	ProofMissing     Reason = "proof_missing"
+	ProofInvalid     Reason = "proof_invalid"
+	ProofReplayed    Reason = "proof_replayed"
+	ProofNonce       Reason = "proof_nonce"
+	ProofUnavailable Reason = "proof_unavailable"
+	BindingRequired  Reason = "binding_required"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -156,6 +165,13 @@ var reasons = map[Reason]Info{
 	CostInvalid:          {400, InvalidRequest, "the cost of the request for a limit is no whole number, or above the limit's burst"},
 	ReportedFailure:      {403, AccessDenied, "no decision: the API behind let a request fail that was allowed, and reported it"},
 	PermitsUnsupported:   {403, AccessDenied, "a limit on concurrency wants permits back, and the caller does not say that it gives any back"},
+
+	ProofMissing:     {401, InvalidProof, "the token is bound to a key, and no DPoP proof came with it"},
+	ProofInvalid:     {401, InvalidProof, "the DPoP proof is not sound, or for another token, method, URL or time"},
+	ProofReplayed:    {401, InvalidProof, "the DPoP proof was used before"},
+	ProofNonce:       {401, UseNonce, "the DPoP proof lacks a nonce of the service, or the nonce is too old"},
+	ProofUnavailable: {503, Unavailable, "whether the DPoP proof was used before cannot be found out"},
+	BindingRequired:  {401, InvalidToken, "the route takes only credentials that are bound to a key or certificate of the client"},
 }
 
 // Known reports whether r is on the list.

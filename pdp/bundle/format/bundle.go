@@ -153,6 +153,24 @@ type Identity struct {
 	Audiences []string `yaml:"audiences"`
 	// ResourceMetadata is the https URL of the service's protected resource metadata (RFC 9728), named in challenges.
 	ResourceMetadata string `yaml:"resource_metadata"`
+	// Require is empty, or bound for a service that takes only credentials bound to a key or certificate of the client.
+	Require string `yaml:"require"`
+	// DPoP says how tokens that are bound to a key are taken (RFC 9449); without it they are refused.
+	DPoP *dpop `yaml:"dpop"`
+}
+
+// DPoP says how proofs of possession are checked.
+type dpop struct {
+	// Algorithms is the allow-list of proofs; empty means ES256, EdDSA, Ed25519, PS256 and RS256.
+	Algorithms []string `yaml:"algorithms"`
+	// Window is how far back a proof may have been made, 1 minute where the key is left out.
+	Window *Duration `yaml:"window"`
+	// Ahead is how far ahead, for clocks that differ: 5 seconds where the key is left out.
+	Ahead *Duration `yaml:"ahead"`
+	// Nonce is none (default), or required: every proof must hold a nonce that the server gave lately.
+	Nonce string `yaml:"nonce"`
+	// OnError is what happens while nobody knows whether a proof was used before: deny (default) or allow.
+	OnError string `yaml:"on_error"`
 }
 
 // Policy is a Casbin model with its rules.
@@ -240,6 +258,8 @@ type Route struct {
 	Scopes []string `yaml:"scopes"`
 	// Assurance is the login strength that the route needs.
 	Assurance *assurance `yaml:"assurance"`
+	// Require is empty, or bound for a route that takes only credentials bound to a key or certificate of the client.
+	Require string `yaml:"require"`
 	// Same lists attributes that must be present and equal.
 	Same []Attribute `yaml:"same"`
 	// Limits name limits; they are added to the defaults.

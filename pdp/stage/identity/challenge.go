@@ -12,12 +12,14 @@ import (
 const (
 	describeRequest = "The request must carry one access token, in one Authorization field"
 	describeToken   = "The credentials are missing something, no longer valid, or not meant for this service"
+	describeProof   = "The proof of possession is missing, not sound, or not for this request"
+	describeNonce   = "The proof of possession must hold the nonce in DPoP-Nonce"
 	describeScope   = "The access token does not cover this operation"
 )
 
 // challenges are the values of WWW-Authenticate (RFC 6750, section 3) of one service, made once at load.
 type challenges struct {
-	missing, invalidRequest, invalidToken string
+	missing, invalidRequest, invalidToken, invalidProof, useNonce string
 }
 
 func newChallenges(s *format.Service) challenges {
@@ -26,6 +28,9 @@ func newChallenges(s *format.Service) challenges {
 		missing:        challenge(s),
 		invalidRequest: challenge(s, "error", string(verdict.InvalidRequest), "error_description", describeRequest),
 		invalidToken:   challenge(s, "error", string(verdict.InvalidToken), "error_description", describeToken),
+		// These two are turned into challenges of the scheme DPoP.
+		invalidProof: challenge(s, "error", string(verdict.InvalidProof), "error_description", describeProof),
+		useNonce:     challenge(s, "error", string(verdict.UseNonce), "error_description", describeNonce),
 	}
 }
 
@@ -36,6 +41,10 @@ func (c *challenges) of(public verdict.Public) string {
 		return c.missing
 	case verdict.InvalidRequest:
 		return c.invalidRequest
+	case verdict.InvalidProof:
+		return c.invalidProof
+	case verdict.UseNonce:
+		return c.useNonce
 	default:
 		return c.invalidToken
 	}

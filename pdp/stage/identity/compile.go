@@ -16,6 +16,7 @@ import (
 // compiler builds one service's part and collects what is wrong with it. The keys that each kind of authenticator may
 // have, and references, are checked before; what would open a door if that were forgotten is checked here again.
 type compiler struct {
+	options  *Options
 	bundle   *format.Bundle
 	service  *format.Service
 	part     *part
@@ -268,6 +269,7 @@ func (c *compiler) takesTokens() bool {
 // routes reads mode and scopes of each route.
 func (c *compiler) routes() {
 	preset := c.mode("$.identity.mode", c.service.Identity.Mode, modeRequired)
+	c.requirable("$.identity.require", c.service.Identity.Require)
 	c.part.routes = make([]requirement, len(c.service.Routes))
 	unmet := false
 	for i := range c.service.Routes {
@@ -275,7 +277,7 @@ func (c *compiler) routes() {
 		at := fmt.Sprintf("$.routes[%d]", i)
 		mode := c.mode(at+".identity", r.Identity, preset)
 		c.scopes(at, r.Scopes, mode)
-		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service, r.Scopes)}
+		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service, r.Scopes), bound: c.bound(at, r, mode)}
 		unmet = unmet || r.Access != "public" && mode != modeNone && len(c.service.Identity.Accept) == 0
 	}
 	if unmet {
@@ -291,6 +293,21 @@ func (c *compiler) scopes(at string, scopes []string, m mode) {
 		if !isScope(s) {
 			c.inService(fmt.Sprintf("%s.scopes[%d]", at, i), fmt.Sprintf("%q is no scope: printable ASCII without space, quote and backslash", s))
 		}
+	}
+}
+
+// bound says whether a route takes only credentials that are bound to a key or certificate.
+func (c *compiler) bound(at string, r *format.Route, m mode) bool {
+	c.requirable(at+".require", r.Require)
+	if r.Require != "" && (r.Access == "public" || m == modeNone) {
+		c.inService(at+".require", "no credential is looked at here, so none could be required to be bound")
+	}
+	return r.Require != "" || c.service.Identity.Require != ""
+}
+
+func (c *compiler) requirable(at, text string) {
+	if text != "" && text != "bound" {
+		c.inService(at, fmt.Sprintf("%q is nothing that can be required of a credential; write bound", text))
 	}
 }
 

@@ -7,51 +7,65 @@ import (
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
-// credential returns the one bearer token of a request, "" when none came, or why the request cannot be understood.
-// It allocates nothing, whatever came.
-func credential(c *pipeline.Case) (raw string, reason verdict.Reason) {
+// shown is a token as it came.
+type shown struct {
+	raw string // "" for none
+	// dpop is set for one that came with the scheme DPoP, which promises a proof.
+	dpop bool
+}
+
+// credential returns the one token of a request, or why the request cannot be understood. The scheme DPoP counts where the service
+// takes proofs. It allocates nothing, whatever came.
+func credential(c *pipeline.Case, takesDPoP bool) (shown, verdict.Reason) {
 	if c.Request.Operation != nil {
 		// Header fields beside an operation are those of the caller's own call, not of the subject.
-		return c.Request.Operation.Credential, ""
+		return shown{raw: c.Request.Operation.Credential}, ""
 	}
 	if holdsToken(c.Match.Query) {
-		return "", verdict.CredentialsInQuery
+		return shown{}, verdict.CredentialsInQuery
 	}
 	value, count := c.Request.Header.Get("authorization")
 	switch count {
 	case 0:
-		return "", ""
+		return shown{}, ""
 	case 1:
-		return readAuthorization(value)
+		return readAuthorization(value, takesDPoP)
 	default:
-		return "", verdict.CredentialsClash
+		return shown{}, verdict.CredentialsClash
 	}
 }
 
-// readAuthorization reads the value of an Authorization field. Another scheme than Bearer is no token, unless a Bearer
-// credential hides behind it: the API behind might take that one.
-func readAuthorization(value string) (raw string, reason verdict.Reason) {
+// readAuthorization reads the value of an Authorization field. Another scheme is no token, unless a credential of ours
+// hides behind it: the API behind might take that one.
+func readAuthorization(value string, takesDPoP bool) (shown, verdict.Reason) {
 	value = strings.Trim(value, " \t")
 	if value == "" {
-		return "", verdict.CredentialsMalformed
+		return shown{}, verdict.CredentialsMalformed
 	}
 	scheme, rest := cutScheme(value)
-	if !isBearer(scheme) {
+	if !isOurs(scheme, takesDPoP) {
 		for joined := range strings.SplitSeq(value, ",") {
-			if s, _ := cutScheme(strings.Trim(joined, " \t")); isBearer(s) {
-				return "", verdict.CredentialsClash
+			if s, _ := cutScheme(strings.Trim(joined, " \t")); isOurs(s, takesDPoP) {
+				return shown{}, verdict.CredentialsClash
 			}
 		}
-		return "", ""
+		return shown{}, ""
 	}
 	rest = strings.TrimLeft(rest, " ")
 	switch {
 	case strings.IndexByte(rest, ',') >= 0:
-		return "", verdict.CredentialsClash
+		return shown{}, verdict.CredentialsClash
 	case rest == "" || strings.ContainsAny(rest, " \t"):
-		return "", verdict.CredentialsMalformed
+		return shown{}, verdict.CredentialsMalformed
 	}
-	return rest, ""
+	return shown{raw: rest, dpop: isDPoP(scheme)}, ""
+}
+
+// showsDPoP says whether a request uses the scheme DPoP, well or not.
+func showsDPoP(c *pipeline.Case) bool {
+	value, count := c.Request.Header.Get("authorization")
+	scheme, _ := cutScheme(strings.Trim(value, " \t"))
+	return c.Request.Operation == nil && count == 1 && isDPoP(scheme)
 }
 
 func cutScheme(value string) (scheme, rest string) {
@@ -61,8 +75,16 @@ func cutScheme(value string) (scheme, rest string) {
 	return value, ""
 }
 
+func isOurs(scheme string, takesDPoP bool) bool {
+	return isBearer(scheme) || takesDPoP && isDPoP(scheme)
+}
+
 func isBearer(scheme string) bool {
 	return len(scheme) == len("bearer") && strings.EqualFold(scheme, "bearer")
+}
+
+func isDPoP(scheme string) bool {
+	return len(scheme) == len("dpop") && strings.EqualFold(scheme, "dpop")
 }
 
 // holdsToken says whether a raw query has the parameter access_token of RFC 6750, section 2.3, in any spelling that

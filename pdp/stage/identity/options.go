@@ -1,10 +1,13 @@
 package identity
 
 import (
+	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/durward-pdp/durward/pdp/egress"
+	"github.com/durward-pdp/durward/pdp/stage/identity/dpop"
 )
 
 // Options are what the stage needs besides bundles. Tools that decide without a network leave all of it out.
@@ -13,6 +16,18 @@ type Options struct {
 	Fetcher Fetcher
 	// TokenCache is how many bytes verified tokens may take; 0 keeps none.
 	TokenCache int64
+	// Marks remember proofs that were used; without them no proof can be taken. MarkTimeout bounds each call.
+	Marks       Marks
+	MarkTimeout time.Duration
+	// Nonces are those of proofs; without them no service can require one.
+	Nonces *dpop.Nonces
+}
+
+// Marks remember what was used. They must be safe for concurrent use.
+type Marks interface {
+	// Mark says whether nobody marked the key before, within the time that the earlier mark was to last. An error means that it is
+	// unknown.
+	Mark(ctx context.Context, key string, lasts time.Duration) (first bool, err error)
 }
 
 // Fetcher fetches from hosts that the operator allows. It must be safe for concurrent use.

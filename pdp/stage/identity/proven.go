@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity/dpop"
 	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
@@ -16,6 +17,11 @@ type proven struct {
 	// issued is the iat, zero where there is none; session the sid, "" where there is none.
 	issued  time.Time
 	session string
+	// possessed is set where the credential cannot be shown without its key, as a client certificate cannot.
+	possessed bool
+	// shown is the token as it came; use is the proof that came with it, once it was found sound.
+	shown shown
+	use   dpop.Verified
 }
 
 // check looks at a proven subject in the light of the request and its route. The order of checks is what a client learns
@@ -26,7 +32,7 @@ type check func(p *part, c *pipeline.Case, route *requirement, who *proven) refu
 var goodChecks = []check{(*part).checkBinding}
 
 // enoughChecks say whether the subject may use the route: who fails them is known.
-var enoughChecks = []check{(*part).checkScopes}
+var enoughChecks = []check{(*part).checkBound, (*part).checkScopes}
 
 func (p *part) checkScopes(_ *pipeline.Case, route *requirement, who *proven) refusal {
 	if !holdsAll(who.Scopes, route.scopes) {

@@ -39,12 +39,14 @@ type part struct {
 	challenges   challenges
 	cache        *tokenCache
 	definitions  [sha256.Size]byte // of all authenticators that are accepted
+	proofs       *proofs           // nil where the service takes none
 }
 
 // requirement is what one route needs of a subject.
 type requirement struct {
 	mode   mode
 	scopes []string
+	bound  bool // only credentials that are bound
 	// challenge is the WWW-Authenticate of a subject that lacks a scope.
 	challenge string
 }
@@ -70,10 +72,11 @@ func (r refusal) is() bool { return r.reason != "" }
 // Compile builds what a service's routes need: a verifier for each accepted authenticator, and mode and scopes of
 // each route.
 func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.Problems) {
-	c := &compiler{bundle: b, service: service, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(service), cache: s.cache}}
+	c := &compiler{options: &s.options, bundle: b, service: service, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(service), cache: s.cache}}
 	c.authenticators()
 	c.audiences()
 	c.metadata()
+	c.proofs()
 	c.routes()
 	c.define()
 	if len(c.problems) > 0 {
@@ -83,7 +86,7 @@ func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.
 }
 
 // Evaluate sets the case's subject, or denies. An error means that the case's service was not compiled for this stage.
-func (*Stage) Evaluate(_ context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+func (s *Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
 	c.Subject = subject.Anonymous()
 	p, ok := pipeline.Part[*part](c, Name)
 	if !ok || c.Match.Route == nil {
@@ -97,41 +100,47 @@ func (*Stage) Evaluate(_ context.Context, c *pipeline.Case) (pipeline.Outcome, e
 	if c.Match.Route.Public || route.mode == modeNone {
 		return pipeline.Continue, nil
 	}
-	if r := p.establish(c, route); r.is() {
+	who, r := p.establish(c, route)
+	if !r.is() {
+		r = s.use(ctx, p, c, who)
+	}
+	if r.is() {
 		return p.deny(c, route, r), nil
 	}
 	return pipeline.Continue, nil
 }
 
-// establish finds the request's one credential, verifies it and sets the subject. A subject that is given stands for
-// all credentials.
-func (p *part) establish(c *pipeline.Case, route *requirement) refusal {
-	raw, reason := "", verdict.Reason("")
+// establish finds the request's one credential, verifies it, sets the subject and returns what is proven, nil for nobody. A subject
+// that is given stands for all credentials.
+func (p *part) establish(c *pipeline.Case, route *requirement) (*proven, refusal) {
+	var found shown
+	reason := verdict.Reason("")
 	if c.Given == nil {
-		raw, reason = credential(c)
+		found, reason = credential(c, p.proofs != nil)
 	}
 	if reason != "" {
-		return refusal{reason: reason}
+		return nil, refusal{reason: reason}
 	}
 	var who proven
 	var r refusal
 	switch {
 	case c.Given != nil && !c.Given.IsAnonymous():
 		who, r = p.fromGiven(c.Given)
-	case raw != "":
-		who, r = p.fromToken(c, raw)
+	case found.raw != "":
+		who, r = p.fromToken(c, found.raw)
 	case c.Given == nil && c.Request.Certificate != nil && len(p.certificates) > 0:
 		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
 	case route.mode == modeOptional && len(route.scopes) == 0:
-		return refusal{}
+		return nil, refusal{}
 	default:
-		return refusal{reason: verdict.TokenMissing}
+		return nil, refusal{reason: verdict.TokenMissing}
 	}
 	if r.is() {
-		return r
+		return nil, r
 	}
 	judged := who // a copy, so that who is nobody costs nothing
-	return p.judge(c, route, &judged)
+	judged.shown = found
+	return &judged, p.judge(c, route, &judged)
 }
 
 // judge sets the case's subject if its credential is good, and says whether it is good enough.
@@ -162,9 +171,18 @@ func about(authenticator, key string) string {
 // deny records the refusal, and tells the client no more than RFC 6750 asks for.
 func (p *part) deny(c *pipeline.Case, route *requirement, r refusal) pipeline.Outcome {
 	c.Verdict.Explanation.Detail = r.detail
+	if r.reason.Public() == verdict.Unavailable { // nobody's fault, and no other credential would help
+		return c.Outage(r.reason)
+	}
 	challenge := p.challenges.of(r.reason.Public())
 	if r.reason == verdict.ScopeMissing {
 		challenge = route.challenge
+	}
+	if p.proofs != nil {
+		challenge = p.proofs.challenge(c, route, r.reason, challenge, p.challenges.missing)
+		if r.reason == verdict.ProofNonce {
+			setNonce(c, p.proofs.verifier.Nonce(c.Now))
+		}
 	}
 	c.Verdict.Obligations.SetResponse = append(c.Verdict.Obligations.SetResponse,
 		verdict.Field{Name: "www-authenticate", Value: challenge})

@@ -18,6 +18,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
+	statememory "github.com/durward-pdp/durward/pdp/state/memory"
 	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	"github.com/durward-pdp/durward/ratelimiter"
@@ -66,7 +67,11 @@ func NewOffline(o OfflineOptions) (*Offline, error) {
 	if err := closeLimiter(limiter); err != nil {
 		return nil, err
 	}
-	off := &Offline{random: o.Random, stages: stagesWith(counting, identity.Options{})}
+	nonces, err := throwAwayNonces(o.Random)
+	if err != nil {
+		return nil, err
+	}
+	off := &Offline{random: o.Random, stages: stagesWith(counting, identity.Options{Nonces: nonces})}
 	compilers := off.stages.compilers()
 	if o.TestKeys {
 		off.mint = newMint(o.Random)
@@ -123,6 +128,8 @@ func (o *Offline) Open(now time.Time) (*Session, error) {
 	s.limiter = limiter
 	own := o.stages
 	own.limits = counting
+	s.marks = &markOutage{Marks: statememory.New(s.now), shared: s.shared}
+	own.identity = identity.New(identity.Options{Marks: s.marks})
 	if s.engine, err = o.engine(&own, s); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -155,6 +162,7 @@ type Session struct {
 	engine  *pdp.Engine
 	limiter *ratelimiter.Limiter
 	shared  *outage
+	marks   *markOutage
 	clock   atomic.Pointer[time.Time]
 }
 
@@ -231,6 +239,20 @@ func (o *outage) Peek(ctx context.Context, charges []ratelimiter.Charge) (rateli
 		return ratelimiter.Decision{}, errDown
 	}
 	return o.Store.Peek(ctx, charges)
+}
+
+// markOutage are marks that can be taken away with the counters.
+type markOutage struct {
+	identity.Marks
+	shared *outage
+}
+
+// Mark implements identity.Marks.
+func (o *markOutage) Mark(ctx context.Context, key string, lasts time.Duration) (bool, error) {
+	if o.shared.down.Load() {
+		return false, errDown
+	}
+	return o.Marks.Mark(ctx, key, lasts)
 }
 
 // forgetful keeps no records.

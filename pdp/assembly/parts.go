@@ -59,7 +59,14 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if p.egress, err = newEgress(o.Settings.Egress); err != nil {
 		return nil, err
 	}
-	p.stages = stagesWith(limitsStage, identity.Options{Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20})
+	nonces, err := newNonces(&o.Settings.Identity)
+	if err != nil {
+		return nil, err
+	}
+	p.stages = stagesWith(limitsStage, identity.Options{
+		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Nonces: nonces, Marks: p.state,
+		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
+	})
 	m.watchTokens(p.stages.identity.CacheStats)
 	if p.stages.descriptors, err = descriptors.New(descriptors.Options{Limiter: p.limiter}); err != nil {
 		return nil, err

@@ -242,6 +242,8 @@ func (e *encoder) subject(s *subject.Subject) {
 	e.instant("auth_time", s.AuthTime)
 	e.text("token_id", s.TokenID, maxText)
 	e.text("key_id", s.KeyID, maxText)
+	e.text("binding", s.Binding, maxText)
+	e.text("key_thumbprint", s.KeyThumbprint, maxText)
 }
 
 func (e *encoder) outcome(v *verdict.Verdict) {

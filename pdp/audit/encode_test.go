@@ -246,7 +246,7 @@ func hostileEntry(text string, n int) *Entry {
 	s, x, r := e.Subject, &e.Verdict.Explanation, e.Request
 	s.Roles, s.Scopes, s.AMR, r.Certificate.DNSNames = list, list, list, list
 	for _, p := range []*string{
-		&s.Key, &s.Kind, &s.Authenticator, &s.ID, &s.Issuer, &s.Tenant, &s.ACR, &s.TokenID, &s.KeyID,
+		&s.Key, &s.Kind, &s.Authenticator, &s.ID, &s.Issuer, &s.Tenant, &s.ACR, &s.TokenID, &s.KeyID, &s.Binding, &s.KeyThumbprint,
 		&x.Bundle, &x.Revision, &x.Policy, &x.Rule, &x.RuleID, &x.Limit, &x.Detail, &x.Candidate.Policy, &x.Candidate.Rule, &x.Candidate.RuleID,
 		&r.Adapter, &r.Caller, &r.CorrelationID, &r.Method, &r.Scheme, &r.Protocol, &r.SNI, &r.Peer.Principal, &r.Certificate.Subject,
 		&e.Match.Host, &e.Match.Service.Name, &e.Match.Route.Name, &e.Match.Route.Template,

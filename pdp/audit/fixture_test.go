@@ -44,6 +44,7 @@ func fullEntry() *Entry {
 			Tenant: "t1", Roles: []string{"reader", "writer"}, DroppedRoles: 3, Scopes: []string{"orders:read"},
 			ACR: "urn:example:mfa", AMR: []string{"pwd", "otp"}, AuthTime: instant.Add(-time.Minute),
 			Claims: map[string]any{"email": "planted-claim", "org": map[string]any{"units": []any{"shop", 7.0}}}, TokenID: "jti-1", KeyID: "kid-1",
+			Binding: "dpop", KeyThumbprint: "jkt-1",
 		},
 		Verdict: &verdict.Verdict{
 			Reason: verdict.LimitExceeded, DecisionID: "d1", Stage: "limits.take", Degraded: true, RetryAfter: 1500 * time.Microsecond,

@@ -15,6 +15,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/subject"
+	"github.com/durward-pdp/durward/pdp/token"
 )
 
 const (
@@ -36,8 +37,9 @@ type Suite struct {
 // person is who makes a request.
 type person struct {
 	name        string
-	raw         string      // a token as it is sent
-	token       *tokenClaim // a token to mint
+	raw         string        // a token as it is sent
+	token       *tokenClaim   // a token to mint
+	key         *token.Signer // what it is bound to; nil for nothing
 	certificate *request.Certificate
 	subject     *subject.Subject // asserted
 	roles       []string         // asserted, of whatever authenticator a service accepts
@@ -211,6 +213,7 @@ func (l *loader) checkRequest(at string, in *suite.Request) {
 	if in.Token != "" && in.Subject != "" {
 		l.add(at+".subject", "", "a subject that is taken as established shows no token")
 	}
+	l.checkProof(at+".proof", in)
 	if in.BodyFile != "" {
 		if _, ok := l.beside(in.BodyFile); !ok {
 			l.add(at+".body_file", "", "the bundle's tests hold no file %q", in.BodyFile)

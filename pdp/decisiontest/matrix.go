@@ -16,6 +16,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/subject"
+	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
 const (
@@ -254,6 +255,21 @@ func (a *asker) rowsOf(ctx context.Context, p place) ([]Row, error) {
 }
 
 func (a *asker) ask(ctx context.Context, p place, method string, g guest) (string, error) {
+	var made proofs
+	v, err := a.decide(ctx, p, method, g, &made)
+	if err == nil && v.Reason == verdict.ProofNonce { // as a client does, with the nonce that it was told
+		v, err = a.decide(ctx, p, method, g, &made)
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case v.Allowed():
+		return "allow", nil
+	}
+	return "deny " + string(v.Reason), nil
+}
+
+func (a *asker) decide(ctx context.Context, p place, method string, g guest, made *proofs) (v verdict.Verdict, err error) {
 	path := fill(p.route.Path, a.params)
 	in := &suite.Request{
 		Method: method, Host: hostFor(p.service, path), Path: path,
@@ -269,24 +285,25 @@ func (a *asker) ask(ctx context.Context, p place, method string, g guest) (strin
 	if g.token != nil || g.raw != "" {
 		raw, err := g.mint(a.options.Lab, s.file)
 		if err != nil {
-			return "", err
+			return v, err
 		}
 		parts.Token = raw
+		if err := g.prove(&parts, in, made); err != nil {
+			return v, err
+		}
 	}
 	if g.roles != nil {
 		as = g.asserted(a.options.Bundle, p.service)
 	}
 	question, err := NewRequest(in, parts)
 	if err != nil {
-		return "", err
+		return v, err
 	}
 	question.Mode = request.Dry
 	a.session.Set(s.now, false)
-	v := a.session.Decide(ctx, question, as).Verdict
-	if v.Allowed() {
-		return "allow", nil
-	}
-	return "deny " + string(v.Reason), nil
+	v = a.session.Decide(ctx, question, as).Verdict
+	made.see(&v)
+	return v, nil
 }
 
 // asserted returns a subject that has the person's roles, of an authenticator that the service accepts.

@@ -2,7 +2,6 @@ package decisiontest
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"fmt"
 	"maps"
 	"reflect"
@@ -38,7 +37,7 @@ func (l *loader) loadToken(at, name string) {
 	written := l.suite.written.Tokens[name]
 	if written.Raw != "" {
 		if written.Extends != "" || written.Authenticator != "" || written.Claims != nil || written.Omit != nil || written.Header != nil ||
-			written.Exp != nil || written.Nbf != nil || written.Iat != nil {
+			written.Exp != nil || written.Nbf != nil || written.Iat != nil || written.DPoP || written.Certificate != "" {
 			l.add(at+".raw", "", "a raw token is sent as it is; remove the other keys")
 		}
 		if strings.ContainsFunc(written.Raw, func(c rune) bool { return c < '!' || c > '~' }) {
@@ -70,6 +69,11 @@ func (l *loader) loadToken(at, name string) {
 		l.add(at+".authenticator", "", "%q is of kind %s, which takes no tokens", merged.Authenticator, a.Kind)
 		return
 	}
+	if merged.DPoP {
+		if p.key = l.newProofKey(at); p.key == nil {
+			return
+		}
+	}
 	p.token = &tokenClaim{at: at, authenticator: merged.Authenticator, header: merged.Header, claims: l.claimsOf(name, &merged)}
 }
 
@@ -97,6 +101,7 @@ func (l *loader) merge(at string, t suite.Token) (suite.Token, bool) {
 func overlay(below, above suite.Token) suite.Token {
 	out := suite.Token{
 		Extends: below.Extends, Authenticator: orDefault(above.Authenticator, below.Authenticator),
+		DPoP: above.DPoP || below.DPoP, Certificate: orDefault(above.Certificate, below.Certificate),
 		Claims: maps.Clone(below.Claims), Header: maps.Clone(below.Header),
 	}
 	if out.Claims == nil {
@@ -141,6 +146,9 @@ func (l *loader) claimsOf(name string, t *suite.Token) map[string]any {
 	if t.Nbf != nil {
 		claims["nbf"] = t.Nbf.After(now).Unix()
 	}
+	if binding := l.bindingOf(name, t); len(binding) > 0 {
+		claims["cnf"] = binding
+	}
 	maps.Copy(claims, t.Claims)
 	for _, omitted := range t.Omit {
 		delete(claims, omitted)
@@ -152,7 +160,7 @@ func (l *loader) loadCertificate(at, name string) {
 	written, now := l.suite.written.Certificates[name], l.suite.now
 	c := &request.Certificate{
 		Subject: orDefault(written.Subject, "CN="+name), NotBefore: now.Add(-validity), NotAfter: now.Add(validity),
-		Thumbprint: sha256.Sum256([]byte(name)),
+		Thumbprint: certificateThumbprint(name),
 	}
 	if written.NotBefore != nil {
 		c.NotBefore = written.NotBefore.After(now)

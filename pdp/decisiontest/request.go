@@ -34,8 +34,8 @@ var ErrRequest = errors.New("request")
 
 // Parts are what a request in YAML only names.
 type Parts struct {
-	// Token is a raw bearer token; "" for none.
-	Token string
+	// Token is a raw token; "" for none. Scheme is what it comes with, Bearer where it is left out; Proof is its DPoP proof, "" for none.
+	Token, Scheme, Proof string
 	// Certificate is the client's certificate; nil for none.
 	Certificate *request.Certificate
 	// BodyFile is the content of the request's body_file.
@@ -64,7 +64,7 @@ func NewRequest(in *suite.Request, parts Parts) (*request.Request, error) {
 	if r.Scheme != "https" && r.Scheme != "http" {
 		return nil, fmt.Errorf("%w: the scheme is https or http, not %q", ErrRequest, r.Scheme)
 	}
-	takeHeader(r, in, parts.Token)
+	takeHeader(r, in, &parts)
 	if err := takeBody(r, in, parts.BodyFile); err != nil {
 		return nil, err
 	}
@@ -153,14 +153,17 @@ func refuse(r *request.Request, reason verdict.Reason) {
 }
 
 // takeHeader keeps the lines as an adapter does: names in lower case, the host in its own field.
-func takeHeader(r *request.Request, in *suite.Request, token string) {
-	lines := make([]suite.Line, 0, len(in.Headers)+len(in.Lines)+1)
+func takeHeader(r *request.Request, in *suite.Request, parts *Parts) {
+	lines := make([]suite.Line, 0, len(in.Headers)+len(in.Lines)+2)
 	for _, name := range slices.Sorted(maps.Keys(in.Headers)) {
 		lines = append(lines, suite.Line{Name: name, Value: in.Headers[name]})
 	}
 	lines = append(lines, in.Lines...)
-	if token != "" {
-		lines = append(lines, suite.Line{Name: "authorization", Value: "Bearer " + token})
+	if parts.Token != "" {
+		lines = append(lines, suite.Line{Name: "authorization", Value: orDefault(parts.Scheme, "Bearer") + " " + parts.Token})
+	}
+	if parts.Proof != "" {
+		lines = append(lines, suite.Line{Name: "dpop", Value: parts.Proof})
 	}
 	hosts := 0
 	for _, line := range lines {

@@ -101,6 +101,7 @@ type world struct {
 	suite   *Suite
 	now     time.Time
 	down    bool
+	proofs  proofs
 }
 
 func (r *runner) runCase(ctx context.Context, s *Suite, index int) (*Result, error) {
@@ -146,12 +147,13 @@ func (r *runner) runStep(ctx context.Context, w *world, at string, step *suite.S
 		times = *step.Repeat
 	}
 	for i := range times {
-		question, as, err := w.suite.request(r.options, step.Request, w.now)
+		question, as, err := w.suite.request(r.options, step.Request, w.now, &w.proofs)
 		if err != nil {
 			return nil, err
 		}
 		question.Explain = request.ExplainDecision
 		answer := w.session.Decide(ctx, question, as)
+		w.proofs.see(&answer.Verdict)
 		if err := ctx.Err(); err != nil { // then the answer may be a denial that no policy gave
 			return nil, fmt.Errorf("run the tests: %w", err)
 		}
@@ -175,7 +177,7 @@ func (r *runner) runStep(ctx context.Context, w *world, at string, step *suite.S
 }
 
 // request builds the engine's request for one in YAML.
-func (s *Suite) request(o Options, in *suite.Request, now time.Time) (*request.Request, *subject.Subject, error) {
+func (s *Suite) request(o Options, in *suite.Request, now time.Time, made *proofs) (*request.Request, *subject.Subject, error) {
 	parts := Parts{Time: now}
 	var as *subject.Subject
 	if in.Token != "" {
@@ -184,6 +186,9 @@ func (s *Suite) request(o Options, in *suite.Request, now time.Time) (*request.R
 			return nil, nil, err
 		}
 		parts.Token = raw
+		if err := s.people[in.Token].prove(&parts, in, made); err != nil {
+			return nil, nil, err
+		}
 	}
 	if in.Certificate != "" {
 		parts.Certificate = s.people[in.Certificate].certificate

@@ -119,6 +119,8 @@ type Subject struct {
 	AuthTime      time.Time `json:"auth_time"`
 	TokenID       string    `json:"token_id"`
 	KeyID         string    `json:"key_id"`
+	Binding       string    `json:"binding"`
+	KeyThumbprint string    `json:"key_thumbprint"`
 	Claims        []Field   `json:"claims"`
 }
 

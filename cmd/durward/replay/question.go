@@ -145,7 +145,7 @@ func (r *Record) Who() subject.Subject {
 	return subject.Subject{
 		Key: in.Key, Kind: in.Kind, Authenticator: in.Authenticator, ID: in.ID, Issuer: in.Issuer, Tenant: in.Tenant,
 		Roles: in.Roles, DroppedRoles: in.DroppedRoles, Scopes: in.Scopes, ACR: in.ACR, AMR: in.AMR, AuthTime: in.AuthTime,
-		TokenID: in.TokenID, KeyID: in.KeyID, Claims: r.claims(),
+		TokenID: in.TokenID, KeyID: in.KeyID, Claims: r.claims(), Binding: in.Binding, KeyThumbprint: in.KeyThumbprint,
 	}
 }
 

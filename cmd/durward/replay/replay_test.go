@@ -22,7 +22,7 @@ const whole = `{"decision_id":"d2","time":"2026-01-02T03:04:05.678901Z","took_us
 	`"headers":[{"name":"User-Agent","value":"probe/1.0"}],"body_size":12,"body_partial":true,"client_address":"203.0.113.9","peer_address":"198.51.100.7:4711",` +
 	`"server_name":"sni.example.com","certificate":{"subject":"CN=x","sans":["spiffe://x/y","x.example.com","x@example.com"],"thumbprint":"0102","not_after":"2026-02-01T00:00:00Z"}},` +
 	`"subject":{"key":"user:corp:alice","kind":"user","authenticator":"corp","id":"alice","issuer":"https://idp.example.com","tenant":"t1","roles":["reader"],` +
-	`"dropped_roles":3,"scopes":["s"],"acr":"mfa","amr":["otp"],"auth_time":"2026-01-02T03:03:05Z","token_id":"j","key_id":"k",` +
+	`"dropped_roles":3,"scopes":["s"],"acr":"mfa","amr":["otp"],"auth_time":"2026-01-02T03:03:05Z","token_id":"j","key_id":"k","binding":"dpop","key_thumbprint":"t",` +
 	`"claims":[{"name":"org.units","value":"[\"shop\",7]"},{"name":"org.id","value":"9"},{"name":"cut","value":"\"abc"},{"name":"hidden","value":"[masked]"}]},` +
 	`"action":"orders:read","resource":{"type":"order","id":"7"},"effect":"allow","status":200,"reason":"allowed","masked":["query","params.part","resource.id"],"truncated":true,"later":{"key":1}}`
 

@@ -20,7 +20,7 @@ type Settings struct {
 	Listeners []Listener `yaml:"listeners"`
 	// Admin is the listener for health, metrics and configuration.
 	Admin Admin `yaml:"admin"`
-	// Identity says what is kept of credentials.
+	// Identity says what is kept of credentials, and holds what proofs of possession need.
 	Identity Identity `yaml:"identity"`
 	// HTTP is the listener for what the world may read: keys, metadata, logout.
 	HTTP HTTP `yaml:"http"`
@@ -115,10 +115,13 @@ type Admin struct {
 	Insecure bool `yaml:"insecure"`
 }
 
-// Identity says what is kept of credentials.
+// Identity says what is kept of credentials, and holds what proofs of possession need.
 type Identity struct {
 	// TokenCacheMiB is the memory for verified tokens, from 0 (none are kept) to 4096.
 	TokenCacheMiB int `yaml:"token_cache_mib"`
+	// NonceKeyFile is a file with a key in each line, of at least 32 characters that nobody can guess, the same on all replicas. The
+	// first makes the nonces of services that require them in proofs (RFC 9449); those of all are taken, so that the key can be changed.
+	NonceKeyFile string `yaml:"nonce_key_file"`
 }
 
 // HTTP is the listener for documents that clients and issuers fetch or send: public keys, metadata of protected resources, logout

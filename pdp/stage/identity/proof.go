@@ -49,7 +49,7 @@ func (c *compiler) proofs() {
 	switch {
 	case written.Nonce != "required":
 	case c.options.Nonces == nil:
-		c.inService(at+".nonce", "nonces need a key that all servers share: dpop.nonce_key_file in their settings")
+		c.inService(at+".nonce", "nonces need a key that all servers share: identity.nonce_key_file in their settings")
 	default:
 		o.Nonces = c.options.Nonces.For(c.bundle.Name + "/" + c.service.Name)
 	}

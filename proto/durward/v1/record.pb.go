@@ -811,7 +811,11 @@ type RecordedSubject struct {
 	TokenId string `protobuf:"bytes,13,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	KeyId   string `protobuf:"bytes,14,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// claims are the ones that the bundle lists under record, by dotted path, each value as JSON.
-	Claims        []*RecordedField `protobuf:"bytes,15,rep,name=claims,proto3" json:"claims,omitempty"`
+	Claims []*RecordedField `protobuf:"bytes,15,rep,name=claims,proto3" json:"claims,omitempty"`
+	// binding is what the credential is bound to: certificate, dpop, or certificate+dpop; absent for nothing. key_thumbprint (jkt) names
+	// the key of dpop.
+	Binding       string `protobuf:"bytes,16,opt,name=binding,proto3" json:"binding,omitempty"`
+	KeyThumbprint string `protobuf:"bytes,17,opt,name=key_thumbprint,json=keyThumbprint,proto3" json:"key_thumbprint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -949,6 +953,20 @@ func (x *RecordedSubject) GetClaims() []*RecordedField {
 		return x.Claims
 	}
 	return nil
+}
+
+func (x *RecordedSubject) GetBinding() string {
+	if x != nil {
+		return x.Binding
+	}
+	return ""
+}
+
+func (x *RecordedSubject) GetKeyThumbprint() string {
+	if x != nil {
+		return x.KeyThumbprint
+	}
+	return ""
 }
 
 // RecordedResource is what was asked for.
@@ -1254,7 +1272,7 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"thumbprint\x18\x03 \x01(\tR\n" +
 	"thumbprint\x127\n" +
-	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"\xb2\x03\n" +
+	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"\xf3\x03\n" +
 	"\x0fRecordedSubject\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12$\n" +
@@ -1271,7 +1289,9 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\tauth_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\bauthTime\x12\x19\n" +
 	"\btoken_id\x18\r \x01(\tR\atokenId\x12\x15\n" +
 	"\x06key_id\x18\x0e \x01(\tR\x05keyId\x121\n" +
-	"\x06claims\x18\x0f \x03(\v2\x19.durward.v1.RecordedFieldR\x06claims\"6\n" +
+	"\x06claims\x18\x0f \x03(\v2\x19.durward.v1.RecordedFieldR\x06claims\x12\x18\n" +
+	"\abinding\x18\x10 \x01(\tR\abinding\x12%\n" +
+	"\x0ekey_thumbprint\x18\x11 \x01(\tR\rkeyThumbprint\"6\n" +
 	"\x10RecordedResource\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"\x80\x02\n" +

@@ -42,6 +42,10 @@ type Token struct {
 	Header map[string]any `yaml:"header"`
 	// Raw is the token as it is sent, instead of one that is made.
 	Raw string `yaml:"raw"`
+	// DPoP binds the token to a throw-away key (RFC 9449): it comes with the scheme DPoP and, with each request, a proof that fits.
+	DPoP bool `yaml:"dpop"`
+	// Certificate binds the token to a certificate of the suite (RFC 8705), which requests must name as well.
+	Certificate string `yaml:"certificate"`
 }
 
 // Certificate is a client certificate that the gateway verified.
@@ -123,6 +127,8 @@ type Request struct {
 	Protocol string `yaml:"protocol"`
 	// Token names a token of the suite; it comes in one Authorization: Bearer line.
 	Token string `yaml:"token"`
+	// Proof says where the proof differs from one that fits. The token must be bound to a key (dpop).
+	Proof *proof `yaml:"proof"`
 	// Certificate names a certificate of the suite.
 	Certificate string `yaml:"certificate"`
 	// Subject names a subject of the suite that is taken as established.
@@ -150,6 +156,23 @@ type Request struct {
 	Descriptors []Descriptor `yaml:"descriptors"`
 	// HitsAddend is what each descriptor costs that does not say so itself, 1 where it is left out.
 	HitsAddend int64 `yaml:"hits_addend"`
+}
+
+// Proof is a DPoP proof, but for what fits the request: a new jti, htm, htu, iat, ath, and the nonce that the service gave last.
+type proof struct {
+	// Header and Claims replace members of a proof that fits.
+	Header map[string]any `yaml:"header"`
+	Claims map[string]any `yaml:"claims"`
+	// Omit lists claims that the proof does not have.
+	Omit []string `yaml:"omit"`
+	// Iat is when the proof was made: now, where it is left out.
+	Iat *Moment `yaml:"iat"`
+	// Raw is the proof as it is sent, instead of one that is made.
+	Raw string `yaml:"raw"`
+	// Absent sends none.
+	Absent bool `yaml:"absent"`
+	// Scheme is that of the token: DPoP (default) or Bearer.
+	Scheme string `yaml:"scheme"`
 }
 
 // Descriptor is one descriptor of a rate limit request.

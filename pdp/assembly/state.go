@@ -20,6 +20,9 @@ import (
 // firstSync bounds how long a start waits for the tables. Who uses one says what it means that it was never read.
 const firstSync = 2 * time.Second
 
+// leastMarkTimeout bounds a mark: nothing can stand in for it as shares stand in for counters, so it may take longer than those.
+const leastMarkTimeout = 250 * time.Millisecond
+
 // stateStore keeps tables.
 type stateStore interface {
 	state.Store
@@ -63,7 +66,7 @@ func openState(o Options, m *metrics) (*shared, error) {
 		if err != nil {
 			return nil, err
 		}
-		store, err := stateredis.New(stateredis.Options{Target: target})
+		store, err := stateredis.New(stateredis.Options{Target: target, MarkTimeout: max(leastMarkTimeout, time.Duration(o.Settings.Redis.Timeout))})
 		if err != nil {
 			return nil, fmt.Errorf("%w: redis: %w", settings.ErrInvalid, err)
 		}

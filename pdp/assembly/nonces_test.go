@@ -19,7 +19,7 @@ func TestNonceKeys(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return newNonces(&settings.DPoP{NonceKeyFile: file})
+		return newNonces(&settings.Identity{NonceKeyFile: file})
 	}
 	nonce := func(n *dpop.Nonces) string {
 		v, err := dpop.New(dpop.Options{Nonces: n.For("acme/orders")})
@@ -45,10 +45,10 @@ func TestNonceKeys(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if _, err := newNonces(&settings.DPoP{NonceKeyFile: file + "x"}); !errors.Is(err, settings.ErrInvalid) {
+	if _, err := newNonces(&settings.Identity{NonceKeyFile: file + "x"}); !errors.Is(err, settings.ErrInvalid) {
 		t.Errorf("no file: %v", err)
 	}
-	if n, err := newNonces(&settings.DPoP{}); n != nil || err != nil {
+	if n, err := newNonces(&settings.Identity{}); n != nil || err != nil {
 		t.Errorf("%v, %v", n, err)
 	}
 }

@@ -116,7 +116,7 @@ func proofEdge(t *testing.T) *edge {
 	e, err := start(stack.Options{
 		Bundle: files, Envoy: func(text string) string { return anyHost(patientGateway(text)) },
 		Settings: func(text string) string {
-			return patientServer(text) + "dpop: {nonce_key_file: " + file + "}\nlog: {level: debug}\n"
+			return patientServer(text) + "identity: {nonce_key_file: " + file + "}\nlog: {level: debug}\n"
 		},
 	})
 	if err != nil {

@@ -431,7 +431,7 @@ func TestProofSettings(t *testing.T) {
 		{"algorithms: [ES256, EdDSA]", "window: 11min", "services/orders/service.yaml:4", "between 1s and 10min"},
 		{"algorithms: [ES256, EdDSA]", "window: 0s", "services/orders/service.yaml:4", "between 1s and 10min"},
 		{"algorithms: [ES256, EdDSA]", "ahead: 61s", "services/orders/service.yaml:4", "between 0s and 60s"},
-		{"algorithms: [ES256, EdDSA]", "nonce: required", "services/orders/service.yaml:4", "dpop.nonce_key_file"},
+		{"algorithms: [ES256, EdDSA]", "nonce: required", "services/orders/service.yaml:4", "identity.nonce_key_file"},
 		{"accept: [corp, partner, mesh]", "accept: [mesh]", "services/orders/service.yaml:4", "no token is accepted here"},
 		{"require: bound}", "require: proof}", "services/orders/service.yaml:9", "write bound"},
 		{"access: public", "access: public, require: bound", "services/orders/service.yaml:6", "no credential is looked at"},

@@ -87,7 +87,7 @@ func TestCacheChangesNoAnswer(t *testing.T) {
 		for i, files := range variants {
 			services[i], plainly[i] = compiledBy(t, cachedStage, files), compiledBy(t, plain, files)
 		}
-		r := mathrand.New(mathrand.NewPCG(1, 2)) //nolint:gosec // the same sequence each time
+		r := mathrand.New(mathrand.NewPCG(1, 2))
 		different := map[string]bool{}
 		for range 20_000 {
 			i, raw := r.IntN(len(variants)), tokens[r.IntN(len(tokens))]
@@ -305,7 +305,7 @@ func TestConcurrentCache(t *testing.T) {
 	done := make(chan string, 8)
 	for g := range 8 {
 		go func() {
-			r, wrong := mathrand.New(mathrand.NewPCG(1, uint64(g))), "" //nolint:gosec // the same sequence each time
+			r, wrong := mathrand.New(mathrand.NewPCG(1, uint64(g))), ""
 			for range 500 {
 				i := r.IntN(len(tokens))
 				c := w.bearer(routeRead, tokens[i])

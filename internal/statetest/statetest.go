@@ -291,6 +291,19 @@ func replicas(t *testing.T, s Store, _ func()) {
 	write(t, one, state.Record{ID: "b", Deleted: true, Expires: time.Now().Add(time.Hour)})
 	catchUp(t, two)
 	same(t, "the second", ids(two.All()), "a=1")
+	told := [][]string{}
+	three, err := state.NewTable(state.TableOptions{Store: s, Name: table, Clock: time.Now, Changed: func(records []state.Record, whole bool) {
+		told = append(told, append(ids(records), fmt.Sprint(whole)))
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, three, three)
+	write(t, two, state.Record{ID: "a", Deleted: true, Expires: time.Now().Add(time.Hour)})
+	catchUp(t, three)
+	if want := [][]string{{"a=1", "true"}, {"a!", "false"}}; !slices.EqualFunc(told, want, slices.Equal) {
+		t.Errorf("told of %q, want %q", told, want)
+	}
 }
 
 // lost: what a store has lost comes back from those who hold it, what was deleted does not, and the latest stands.

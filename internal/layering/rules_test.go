@@ -36,6 +36,7 @@ var importRules = []rule{
 	{tree: "pdp/egress", why: "the one way out knows no protocol above HTTP"},
 	{tree: "pdp/state/...", may: []string{"pdp/state"}, why: "stores keep bytes and know no decision"},
 	{tree: "pdp/state/redis", may: []string{"pdp/state", "ratelimiter/redis/connection"}, why: "stores keep bytes and know no decision; where Redis is, is read in one place"},
+	{tree: "pdp/keyring", may: []string{"pdp/state", "pdp/token"}, tests: []string{"pdp/state/...", "ratelimiter/redis/connection"}, why: "keys that sign know no claim and no decision"},
 	{tree: "pdp/audit", may: []string{"pdp/request", "pdp/route", "pdp/subject", "pdp/verdict", "proto/..."}, why: "a record is made of the decision's own types"},
 	{tree: "pdp", may: with(pipelineAndBelow, "pdp/audit"), why: "the engine runs a pipeline and never names a stage"},
 	{tree: "pdp/stage/inspection", may: forStages, why: "stages are siblings that never see each other, an adapter or a wire type"},
@@ -134,6 +135,7 @@ var mustFuzz = []string{
 	"pdp/route",                // paths, hosts
 	"pdp/token",                // tokens, keys
 	"pdp/stage/identity/dpop",  // proofs, their URLs
+	"pdp/keyring",              // sealing keys
 	"pdp/bundle/format",        // files of a bundle
 	"pdp/stage/policy",         // Casbin models and rules
 	"pdp/stage/policy/pattern", // key patterns, expressions, globs, networks

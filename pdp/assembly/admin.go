@@ -35,6 +35,7 @@ type adminOptions struct {
 	registry *prometheus.Registry
 	snapshot func() *pipeline.Snapshot
 	state    func() stateView
+	issuer   func() *issuerView // nil, or returns nil: no upstream tokens
 	ready    *atomic.Bool
 	version  Version
 	clock    func() time.Time
@@ -149,7 +150,11 @@ func configz(o adminOptions) http.Handler {
 			Settings *settings.Settings `json:"settings"`
 			Bundles  []bundleView       `json:"bundles"`
 			State    stateView          `json:"state"`
-		}{o.version, o.ready.Load(), o.settings, []bundleView{}, o.state()}
+			Tokens   *issuerView        `json:"tokens,omitempty"`
+		}{o.version, o.ready.Load(), o.settings, []bundleView{}, o.state(), nil}
+		if o.issuer != nil {
+			view.Tokens = o.issuer()
+		}
 		if s := o.snapshot(); s != nil {
 			for i := range s.Bundles {
 				view.Bundles = append(view.Bundles, viewOf(s, &s.Bundles[i]))

@@ -18,6 +18,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
+	"github.com/durward-pdp/durward/pdp/stage/upstream"
 	statememory "github.com/durward-pdp/durward/pdp/state/memory"
 	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/verdict"
@@ -72,6 +73,11 @@ func NewOffline(o OfflineOptions) (*Offline, error) {
 		return nil, err
 	}
 	off := &Offline{random: o.Random, stages: stagesWith(counting, identity.Options{Nonces: nonces})}
+	minter, err := newOfflineIssuer(o.Random)
+	if err != nil {
+		return nil, err
+	}
+	off.stages.upstream = upstream.New(upstream.Options{Minter: minter})
 	compilers := off.stages.compilers()
 	if o.TestKeys {
 		off.mint = newMint(o.Random)

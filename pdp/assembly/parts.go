@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
+	"github.com/durward-pdp/durward/pdp/stage/upstream"
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
@@ -37,7 +40,8 @@ type parts struct {
 	usage   *usage.Tracker
 	shared  *redis.Store
 	state   *shared
-	leave   func() // ends the beats of this replica
+	issuer  *issuer // nil without upstream tokens
+	leave   func()  // ends the beats of this replica
 	file    *audit.File
 	egress  *egress.Client
 	closed  chan struct{}
@@ -48,8 +52,7 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if err := p.openLimiter(o, m); err != nil {
 		return nil, err
 	}
-	var err error
-	if p.state, err = openState(o, m); err != nil {
+	if err := p.openShared(o, m); err != nil {
 		return nil, err
 	}
 	limitsStage, err := limits.New(limits.Options{Limiter: p.limiter, Dropped: m.unsettled.Inc})
@@ -68,6 +71,9 @@ func newParts(o Options, m *metrics) (*parts, error) {
 		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
 	})
 	m.watchTokens(p.stages.identity.CacheStats)
+	if p.issuer != nil {
+		p.stages.upstream = upstream.New(upstream.Options{Minter: p.issuer})
+	}
 	if p.stages.descriptors, err = descriptors.New(descriptors.Options{Limiter: p.limiter}); err != nil {
 		return nil, err
 	}
@@ -84,6 +90,15 @@ func newParts(o Options, m *metrics) (*parts, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// openShared connects what replicas share beside counters, and what is kept there.
+func (p *parts) openShared(o Options, m *metrics) (err error) {
+	if p.state, err = openState(o, m); err != nil {
+		return err
+	}
+	p.issuer, err = openIssuer(o, p.state, m)
+	return err
 }
 
 // openLimiter connects the counters: Redis where there is one, else memory.
@@ -235,12 +250,32 @@ func (p *parts) reopen(wishes <-chan struct{}, logger *slog.Logger) {
 	}
 }
 
+// prepare has what replicas share read once, and signing keys made, before the first decision. What fails is tried again.
+func (p *parts) prepare(ctx context.Context) {
+	p.state.await(ctx)
+	if p.issuer != nil {
+		_ = p.issuer.Refresh(ctx) // told by the rounds that follow
+	}
+}
+
+// handlers are what the public listener answers, by pattern.
+func (p *parts) handlers() map[string]http.Handler {
+	out := map[string]http.Handler{}
+	if p.issuer != nil {
+		maps.Copy(out, p.issuer.handlers())
+	}
+	return out
+}
+
 // close charges and writes what waits, within ctx.
 func (p *parts) close(ctx context.Context) error {
 	close(p.closed)
 	p.leave()
 	if p.egress != nil {
 		p.egress.Close()
+	}
+	if p.issuer != nil {
+		p.issuer.close()
 	}
 	err := p.limiter.Close(ctx)
 	if p.state != nil {

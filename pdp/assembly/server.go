@@ -89,13 +89,13 @@ func (s *Server) open() (err error) {
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	if s.public, err = newPublic(publicOptions{settings: &options.Settings.HTTP, clock: options.Clock, logger: options.Logger}); err != nil {
+	if s.public, err = newPublic(publicOptions{settings: &options.Settings.HTTP, handlers: s.parts.handlers(), clock: options.Clock, logger: options.Logger}); err != nil {
 		return fmt.Errorf("opening public listener: %w", err)
 	}
 	if options.Settings.Admin.Address != "off" {
 		if s.admin, err = newAdmin(adminOptions{
 			settings: &options.Settings, registry: s.metrics.registry, snapshot: s.engine.Snapshot,
-			state: s.parts.state.view, ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
+			state: s.parts.state.view, issuer: s.parts.issuer.view, ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
 			limits: &limitsAdmin{
 				snapshot: s.engine.Snapshot, limiter: s.parts.limiter, usage: s.parts.usage, audit: s.parts.audit,
 				clock: options.Clock, random: options.Random,
@@ -155,7 +155,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.public != nil {
 		start(s.public.serve)
 	}
-	s.parts.state.await(ctx)
+	s.parts.prepare(ctx)
 	stopLoading, err := s.load(ctx)
 	if err != nil {
 		failed <- err

@@ -60,7 +60,7 @@ func (s *stages) compilers() []bundle.Compiler {
 // stagesWith returns the stages around the one that differs between servers and tools. Descriptors are compiled and not
 // taken: only servers do.
 func stagesWith(counting *limits.Stage, credentials identity.Options) stages {
-	return stages{inspection: inspection.New(), limits: counting, identity: identity.New(credentials), policy: policy.New(), upstream: upstream.New(), descriptors: &descriptors.Stage{}}
+	return stages{inspection: inspection.New(), limits: counting, identity: identity.New(credentials), policy: policy.New(), upstream: upstream.New(upstream.Options{}), descriptors: &descriptors.Stage{}}
 }
 
 // observer is told of each step of a decision.

@@ -54,7 +54,7 @@ func newStages(t *testing.T) *stages {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stages{inspection: inspection.New(), limits: limitsStage, identity: identity.New(identity.Options{}), policy: policy.New(), upstream: upstream.New(), descriptors: &descriptors.Stage{}}
+	return &stages{inspection: inspection.New(), limits: limitsStage, identity: identity.New(identity.Options{}), policy: policy.New(), upstream: upstream.New(upstream.Options{}), descriptors: &descriptors.Stage{}}
 }
 
 // quickstartFiles are the files of the quickstart's bundle with the keys of a signer.

@@ -115,6 +115,11 @@ func (c *checker) upstream(p part, u *format.Upstream) {
 		}
 		c.attribute(p, ".upstream.headers."+name, u.Headers[name].Name, use{})
 	}
+	if u.Token != nil {
+		for _, name := range slices.Sorted(maps.Keys(u.Token.Claims)) {
+			c.attribute(p, ".upstream.token.claims."+name, u.Token.Claims[name].Name, use{})
+		}
+	}
 	for i, name := range u.Remove {
 		at := fmt.Sprintf(".upstream.remove[%d]", i)
 		if why := upstreamName(name); why != "" {

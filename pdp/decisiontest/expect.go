@@ -152,6 +152,7 @@ func compare(e *suite.Expect, r *request.Request, v *verdict.Verdict) []Differen
 	c.text("limit", e.Limit, why.Limit)
 	c.remaining(e.Remaining)
 	c.headers("upstream", e.Upstream, e.UpstreamAbsent, c.upstream)
+	c.upstreamToken(e.UpstreamToken)
 	c.headers("response", e.Response, e.ResponseAbsent, c.response)
 	if e.RetryAfter != nil {
 		c.retryAfter(*e.RetryAfter)

@@ -1,6 +1,7 @@
 package decisiontest
 
 import (
+	"encoding/base64"
 	"reflect"
 	"testing"
 	"time"
@@ -27,7 +28,8 @@ func allowance() *verdict.Verdict {
 	return &verdict.Verdict{
 		Effect: verdict.Allow, Reason: verdict.Allowed,
 		Obligations: verdict.Obligations{
-			SetUpstream:    []verdict.Field{{Name: "x-subject", Value: "alice"}},
+			SetUpstream: []verdict.Field{{Name: "x-subject", Value: "alice"}, {Name: "x-dotted", Value: "a.b.c"},
+				{Name: "x-token", Value: "Bearer e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"tenant":"acme","roles":["a","b"],"iat":7}`)) + ".x"}},
 			RemoveUpstream: []string{"authorization"},
 		},
 	}
@@ -58,6 +60,10 @@ var expectations = []struct {
 	{"Upstream", "upstream.x-subject", allowance, suite.Expect{Upstream: map[string]string{"x-subject": "alice", "x-client": "c"}}, suite.Expect{Upstream: map[string]string{"x-subject": "bob"}}, "bob", "alice"},
 	{"Upstream", "upstream.authorization", allowance, suite.Expect{}, suite.Expect{Upstream: map[string]string{"authorization": "Bearer t"}}, "Bearer t", "absent"},
 	{"Upstream", "upstream.x-client", denial, suite.Expect{}, suite.Expect{Upstream: map[string]string{"x-client": "c"}}, "c", "absent"},
+	{"UpstreamToken", "upstream_token.tenant", allowance, suite.Expect{UpstreamToken: map[string]any{"tenant": "acme", "roles": []any{"a", "b"}, "iat": int64(7)}}, suite.Expect{UpstreamToken: map[string]any{"tenant": "hooli"}}, `"hooli"`, `"acme"`},
+	{"UpstreamToken", "upstream_token.roles", allowance, suite.Expect{}, suite.Expect{UpstreamToken: map[string]any{"roles": []any{"b", "a"}}}, `["b","a"]`, `["a","b"]`},
+	{"UpstreamToken", "upstream_token.sub", allowance, suite.Expect{}, suite.Expect{UpstreamToken: map[string]any{"sub": "x"}}, `"x"`, "absent"},
+	{"UpstreamToken", "upstream_token.sub", denial, suite.Expect{}, suite.Expect{UpstreamToken: map[string]any{"sub": "x"}}, `"x"`, "no token"},
 	{"UpstreamAbsent", "upstream_absent[1]", allowance, suite.Expect{UpstreamAbsent: []string{"authorization"}}, suite.Expect{UpstreamAbsent: []string{"authorization", "x-subject"}}, "x-subject absent", "x-subject alice"},
 	{"UpstreamAbsent", "upstream_absent[0]", allowance, suite.Expect{}, suite.Expect{UpstreamAbsent: []string{"x-client"}}, "x-client absent", "x-client c"},
 	{"Response", "response.retry-after", denial, suite.Expect{Response: map[string]string{"retry-after": "3", "vary": "a, b"}}, suite.Expect{Response: map[string]string{"retry-after": "4"}}, "4", "3"},

@@ -102,6 +102,7 @@ const (
 	ProofNonce       Reason = "proof_nonce"
 	ProofUnavailable Reason = "proof_unavailable"
 	BindingRequired  Reason = "binding_required"
+	UpstreamToken    Reason = "upstream_token_unavailable"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -164,6 +165,7 @@ var reasons = map[Reason]Info{
 	TokenBinding:         {401, InvalidToken, "the token is bound to a key or certificate that did not come with it"},
 	CostInvalid:          {400, InvalidRequest, "the cost of the request for a limit is no whole number, or above the limit's burst"},
 	ReportedFailure:      {403, AccessDenied, "no decision: the API behind let a request fail that was allowed, and reported it"},
+	UpstreamToken:        {503, Unavailable, "there is no key to sign the token for the API behind with"},
 	PermitsUnsupported:   {403, AccessDenied, "a limit on concurrency wants permits back, and the caller does not say that it gives any back"},
 
 	ProofMissing:     {401, InvalidProof, "the token is bound to a key, and no DPoP proof came with it"},

@@ -62,6 +62,7 @@ func (s *Settings) check(file *format.File) format.Problems {
 		}
 	}
 	c.http(&s.HTTP)
+	c.tokens(s)
 	for i := range s.Egress {
 		c.egress(fmt.Sprintf("$.egress[%d]", i), &s.Egress[i])
 	}

@@ -26,6 +26,8 @@ type Settings struct {
 	HTTP HTTP `yaml:"http"`
 	// Egress are the hosts that bundles may have fetched from, none by default. The first that fits is taken.
 	Egress []Egress `yaml:"egress"`
+	// Tokens makes the server an issuer of short-lived tokens for the APIs behind (upstream.token of a bundle).
+	Tokens Tokens `yaml:"tokens"`
 	// Redis holds the counters that replicas share; without a URL or addresses limits are kept in memory.
 	Redis Redis `yaml:"redis"`
 	// RateLimit says what the protocol ratelimit adds to its answers.
@@ -151,6 +153,17 @@ type Egress struct {
 	Key string `yaml:"key"`
 }
 
+// Tokens says how tokens for the APIs behind are signed. Their public keys stand at ISSUER/.well-known/jwks.json of the listener http.
+type Tokens struct {
+	// Issuer is the iss of the tokens, https://HOST; empty for no tokens. Whatever answers there must lead to the listener http.
+	Issuer string `yaml:"issuer"`
+	// SealingKeyFile is a file with the key that seals the signing keys, 32 bytes in base64; a second line for the key before it. It is
+	// mandatory with Redis, and the same for all replicas.
+	SealingKeyFile string `yaml:"sealing_key_file"`
+	// Rotate is how long a signing key signs, from 1h to 30d.
+	Rotate format.Duration `yaml:"rotate"`
+}
+
 // Redis is the store of the counters.
 type Redis struct {
 	// Mode is single (one server, at url), sentinel (sentinels at addresses name the master) or cluster (nodes of a Redis Cluster at addresses name the others).
@@ -257,6 +270,7 @@ func Defaults() Settings {
 		Admin:     Admin{Address: "127.0.0.1:9192"},
 		Identity:  Identity{TokenCacheMiB: 32},
 		Redis:     Redis{Mode: "single", Timeout: format.Duration(20 * time.Millisecond), Replicas: 1},
+		Tokens:    Tokens{Rotate: format.Duration(24 * time.Hour)},
 		RateLimit: RateLimit{LimitHeader: "RateLimit-Limit", RemainingHeader: "RateLimit-Remaining", ResetHeader: "RateLimit-Reset"},
 		Audit:     Audit{Sink: "stdout", Queue: 8192, OnFull: "drop_allows"},
 		Metrics:   Metrics{MaxRoutes: 200},

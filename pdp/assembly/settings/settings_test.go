@@ -74,6 +74,9 @@ func TestOrder(t *testing.T) {
 // valid is a file without faults; tests add lines to it.
 const valid = "bundles: [{dir: b}]\n"
 
+// public is a listener for what the world may read.
+const public = "http: {address: 127.0.0.1:1}\n"
+
 func TestRefusals(t *testing.T) {
 	const tls = "tls: {certificate: c, key: k}"
 	long := "unix:/" + strings.Repeat("a", 100)
@@ -123,6 +126,15 @@ func TestRefusals(t *testing.T) {
 		{"an address without a port", valid + "redis: {mode: cluster, addresses: [a]}\n", []string{"must be host:port"}},
 		{"an address twice", valid + "redis: {mode: cluster, addresses: [\"a:1\", \"a:1\"]}\n", []string{"twice"}},
 		{"an authority without TLS", valid + "redis: {mode: cluster, addresses: [\"a:1\"], ca: f}\n", []string{"want tls: true"}},
+		{"tokens without a listener", valid + "tokens: {issuer: \"https://a.example\"}\n", []string{"durward.yaml:2:1", "wants http.address"}},
+		{"tokens of nobody", valid + "tokens: {sealing_key_file: f}\n", []string{"issuer is missing"}},
+		{"an issuer without TLS", valid + public + "tokens: {issuer: \"http://a.example\"}\n", []string{"durward.yaml:3:18", "must be https://HOST"}},
+		{"an issuer with a slash", valid + public + "tokens: {issuer: \"https://a.example/\"}\n", []string{"slash at the end"}},
+		{"an issuer with a query", valid + public + "tokens: {issuer: \"https://a.example?x\"}\n", []string{"must be https://HOST"}},
+		{"an issuer with a login", valid + public + "tokens: {issuer: \"https://u@a.example\"}\n", []string{"must be https://HOST"}},
+		{"an issuer with a pattern", valid + public + "tokens: {issuer: \"https://a.example/{x}\"}\n", []string{"must be https://HOST"}},
+		{"shared keys without a seal", valid + public + "redis: {url: redis://a}\ntokens: {issuer: \"https://a.example\"}\n", []string{"wants sealing_key_file"}},
+		{"keys that change too often", valid + public + "tokens: {issuer: \"https://a.example\", rotate: 1min}\n", []string{"tokens.rotate: must be from 1h"}},
 		{"routes", valid + "metrics: {max_routes: 0}\n", []string{"from 1 to 10000"}},
 		{"a level", valid + "log: {level: loud}\n", []string{"debug, info, warn, error"}},
 		{"a protocol", valid + "listeners: [{address: 127.0.0.1:1, protocols: [http]}]\n", []string{"durward.yaml:2:48", "ext_authz, native"}},
@@ -292,6 +304,8 @@ listeners:
     callers: [{name: edge, sans: [gw.example.com], token_file: t, asserts: [service, dry_run]}]
   - {address: "unix:/run/durward.sock", insecure: true}
 admin: {address: "off"}
+http: {address: "127.0.0.1:9193"}
+tokens: {issuer: "https://tokens.example.com/durward", sealing_key_file: s, rotate: 2h}
 redis:
   mode: sentinel
   addresses: ["a:26379", "b:26379"]

@@ -220,6 +220,22 @@ type Upstream struct {
 	Headers map[string]Attribute `yaml:"headers"`
 	// Remove lists headers that never pass.
 	Remove []string `yaml:"remove"`
+	// Token is a short-lived token that Durward signs for the API; nil for none.
+	Token *upstreamToken `yaml:"token"`
+}
+
+// UpstreamToken is a token for the API, in the place of the client's own.
+type upstreamToken struct {
+	// Header carries it: authorization, as a bearer token, where it is left out.
+	Header string `yaml:"header"`
+	// Audience is its aud: the service's first audience, or its name, where it is left out.
+	Audience string `yaml:"audience"`
+	// TTL is how long it lives, 60s where it is left out, and never longer than the client's token.
+	TTL Duration `yaml:"ttl"`
+	// Anonymous gives requests without credentials a token too.
+	Anonymous bool `yaml:"anonymous"`
+	// Claims maps names of claims to attributes.
+	Claims map[string]Attribute `yaml:"claims"`
 }
 
 // CORS answers preflight requests.

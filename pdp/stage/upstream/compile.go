@@ -34,12 +34,13 @@ type compiler struct {
 }
 
 // Compile checks a service's upstream headers and names what is removed.
-func (*Stage) Compile(_ *format.Bundle, s *format.Service) (any, format.Problems) {
+func (st *Stage) Compile(_ *format.Bundle, s *format.Service) (any, format.Problems) {
 	c := &compiler{service: s, part: &part{guarded: map[string]bool{}}}
 	params := paramNames(s)
 	for _, name := range sortedKeys(s.Upstream.Headers) {
 		c.header(name, s.Upstream.Headers[name], params)
 	}
+	c.token(st.minter, params)
 	for i := range s.Upstream.Remove {
 		c.remove(s.Upstream.Remove[i])
 	}
@@ -120,7 +121,7 @@ func (c *compiler) remove(written string) {
 		c.problem(at, "an entry is no header name")
 	case slices.Contains(framing, folded(name)):
 		c.problem(at, name+" steers the connection and cannot be removed")
-	case name == DecisionHeader || slices.ContainsFunc(c.part.headers, func(h header) bool { return folded(h.name) == folded(name) }):
+	case name == DecisionHeader || c.part.guarded[folded(name)]:
 		c.problem(at, name+" is set and cannot be removed as well")
 	case slices.Contains(c.part.remove, name):
 		c.problem(at, name+" stands twice")

@@ -32,11 +32,19 @@ const maxValue = 8 << 10
 // errPart is reported when a service holds nothing that this stage compiled.
 var errPart = errors.New("upstream: no compiled part for the service")
 
+// Options configure a Stage.
+type Options struct {
+	// Minter signs tokens for APIs; without one a bundle that wants tokens does not load.
+	Minter Minter
+}
+
 // Stage compiles and runs the stage. It is immutable.
-type Stage struct{}
+type Stage struct {
+	minter Minter
+}
 
 // New returns the stage.
-func New() *Stage { return &Stage{} }
+func New(o Options) *Stage { return &Stage{minter: o.Minter} }
 
 // Name returns the name under which services keep the compiled part.
 func (*Stage) Name() string { return name }
@@ -44,6 +52,7 @@ func (*Stage) Name() string { return name }
 // part is what the stage knows of a service. It is immutable.
 type part struct {
 	headers []header
+	token   *tokenPart // nil: the API gets none
 	// remove are names that are removed from every request, in canonical form; none of them is set.
 	remove []string
 	// guarded holds the folded names of these: true for those that are set, false for those that are only removed.
@@ -58,7 +67,7 @@ type header struct {
 }
 
 // Evaluate appends the obligations for the API behind.
-func (*Stage) Evaluate(_ context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
+func (s *Stage) Evaluate(_ context.Context, c *pipeline.Case) (pipeline.Outcome, error) {
 	p, ok := pipeline.Part[*part](c, name)
 	if !ok {
 		return pipeline.Stop, errPart
@@ -66,8 +75,8 @@ func (*Stage) Evaluate(_ context.Context, c *pipeline.Case) (pipeline.Outcome, e
 	if p.nominated(c.Request.Header) {
 		return c.Deny(verdict.HeaderInvalid), nil
 	}
-	set := make([]verdict.Field, 0, len(p.headers)+1)
-	remove := make([]string, 0, len(p.remove)+len(p.headers)+1)
+	set := make([]verdict.Field, 0, len(p.headers)+2)
+	remove := make([]string, 0, len(p.remove)+len(p.headers)+2)
 	remove = append(remove, p.remove...)
 	for i := range p.headers {
 		value, reason := p.headers[i].value(&c.Facts)
@@ -79,6 +88,19 @@ func (*Stage) Evaluate(_ context.Context, c *pipeline.Case) (pipeline.Outcome, e
 			remove = append(remove, p.headers[i].name)
 		default:
 			set = append(set, verdict.Field{Name: p.headers[i].name, Value: value})
+		}
+	}
+	if p.token != nil {
+		value, reason, outage := p.token.mint(s.minter, c)
+		switch {
+		case outage:
+			return c.Outage(reason), nil
+		case reason != "":
+			return c.Deny(reason), nil
+		case value == "":
+			remove = append(remove, p.token.header)
+		default:
+			set = append(set, verdict.Field{Name: p.token.header, Value: value})
 		}
 	}
 	if id := c.Verdict.DecisionID; id != "" {

@@ -47,7 +47,7 @@ func alice() subject.Subject {
 
 func compile(t testing.TB, s *format.Service) *part {
 	t.Helper()
-	compiled, problems := New().Compile(&format.Bundle{}, s)
+	compiled, problems := New(Options{}).Compile(&format.Bundle{}, s)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -69,7 +69,7 @@ func newCase(p *part, s subject.Subject, h request.Header) *pipeline.Case {
 // gateway that sets first and removes afterwards; a nil map when the case stopped.
 func evaluate(t testing.TB, c *pipeline.Case) map[string]string {
 	t.Helper()
-	outcome, err := New().Evaluate(context.Background(), c)
+	outcome, err := New(Options{}).Evaluate(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestCompileProblems(t *testing.T) {
 	} {
 		s := orders()
 		tt.build(s)
-		compiled, problems := New().Compile(nil, s)
+		compiled, problems := New(Options{}).Compile(nil, s)
 		if tt.want == "" {
 			if compiled == nil || len(problems) > 0 {
 				t.Errorf("%s: %v", name, problems)
@@ -302,11 +302,11 @@ func TestNothingCompiled(t *testing.T) {
 	for _, parts := range []map[string]any{nil, {name: 1}} {
 		c := newCase(nil, alice(), nil)
 		c.Service.Parts = parts
-		if outcome, err := New().Evaluate(context.Background(), c); outcome != pipeline.Stop || !errors.Is(err, errPart) {
+		if outcome, err := New(Options{}).Evaluate(context.Background(), c); outcome != pipeline.Stop || !errors.Is(err, errPart) {
 			t.Errorf("%v: %v %v", parts, outcome, err)
 		}
 	}
-	if New().Name() != name {
+	if New(Options{}).Name() != name {
 		t.Error("the part is kept under another name")
 	}
 }
@@ -316,7 +316,7 @@ func TestAllocations(t *testing.T) {
 	c := newCase(p, alice(), request.Header{{Name: "accept", Value: "*/*"}, {Name: "user-agent", Value: "x"}, {Name: "connection", Value: "close"}})
 	if got := testing.AllocsPerRun(100, func() {
 		c.Verdict.Obligations = verdict.Obligations{}
-		if outcome, err := New().Evaluate(context.Background(), c); outcome != pipeline.Continue || err != nil {
+		if outcome, err := New(Options{}).Evaluate(context.Background(), c); outcome != pipeline.Continue || err != nil {
 			t.Fatal(outcome, err)
 		}
 	}); got > 9 {

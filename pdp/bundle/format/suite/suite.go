@@ -236,6 +236,8 @@ type Expect struct {
 	// Upstream are headers that the API behind receives, UpstreamAbsent those that it does not.
 	Upstream       map[string]string `yaml:"upstream"`
 	UpstreamAbsent []string          `yaml:"upstream_absent"`
+	// UpstreamToken are claims of the token that the API behind receives, by name. Claims that do not stand here may be anything.
+	UpstreamToken map[string]any `yaml:"upstream_token"`
 	// Response are headers that the gateway adds to the response, ResponseAbsent those that it does not.
 	Response       map[string]string `yaml:"response"`
 	ResponseAbsent []string          `yaml:"response_absent"`

@@ -69,6 +69,7 @@ policies:
     token_roles: {from: subject.roles, relation: g}
 upstream:
   headers: {x-subject: subject.id}
+  token: {header: x-token, claims: {tenant: subject.tenant, roles: subject.roles}}
 limit_definitions:
   per-subject: {rate: 60/min, burst: 2, by: [subject.key]}
   logins: {rate: 2/min, by: [client.network], count: all, at: gate, on_error: deny}

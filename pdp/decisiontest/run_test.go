@@ -23,6 +23,7 @@ var truths = []struct{ truth, lie, key string }{
 	{"path: /orders/7/a => status: 401, reason: token_missing", "path: /orders/7/a => reason: token_expired", "reason"},
 	{"path: /orders/7/a, token: alice => decision: allow, rule: \"services/orders/policy.csv:2\", policy: main", "path: /orders/7/a, token: alice => rule: \"services/orders/policy.csv:3\"", "rule"},
 	{"path: /orders/7/a, token: alice => upstream: {x-subject: alice}", "path: /orders/7/a, token: bob => upstream: {x-subject: alice}", "upstream.x-subject"},
+	{"path: /orders/7/a, token: alice => upstream_token: {sub: \"user:corp:alice\", aud: orders-api, roles: [reader]}", "path: /orders/7/a, token: bob => upstream_token: {sub: \"user:corp:alice\"}", "upstream_token.sub"},
 	{"path: /orders/7/a, token: stale => reason: token_expired, public_reason: invalid_token", "path: /orders/7/a, token: stale => public_reason: access_denied", "public_reason"},
 	{"path: /orders/7/a, token: later => reason: token_not_yet_valid", "path: /orders/7/a, token: later => decision: allow", "decision"},
 	{"path: /orders/7/a, token: signed => decision: allow", "path: /orders/7/a, token: signed => stage: identity", "stage"},
@@ -246,7 +247,7 @@ func TestCoverage(t *testing.T) {
 		t.Errorf("%v %% of the routes, %v %% of the rules", routes, rules)
 	}
 	want := []string{
-		"services/orders/service.yaml:20:12: route write of orders: no allow",
+		"services/orders/service.yaml:21:12: route write of orders: no allow",
 		"services/orders/policy.csv:3: the rule decided nothing",
 	}
 	if diff := cmp.Diff(want, report.Coverage.Missing()); diff != "" {

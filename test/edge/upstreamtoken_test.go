@@ -105,8 +105,15 @@ func startTokens(t *testing.T) *tokenStack {
 	return s
 }
 
+// document is what a public listener answered.
+type document struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
 // get reads a document of a replica's public listener.
-func (s *tokenStack) get(t *testing.T, replica int, path string) (*http.Response, []byte) {
+func (s *tokenStack) get(t *testing.T, replica int, path string) document {
 	t.Helper()
 	r, err := http.NewRequestWithContext(soon(t), http.MethodGet, "http://"+s.public[replica]+path, nil)
 	if err != nil {
@@ -121,7 +128,7 @@ func (s *tokenStack) get(t *testing.T, replica int, path string) (*http.Response
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, body
+	return document{response.StatusCode, response.Header, body}
 }
 
 // verifyES256 checks a token against a JWK set with the standard library alone, and returns header and claims.
@@ -180,11 +187,11 @@ func TestUpstreamToken(t *testing.T) {
 	for range 4 { // replicas take turns
 		raw, id := ask(bearer(mine))
 		for replica := range s.public {
-			response, set := s.get(t, replica, "/.well-known/jwks.json")
-			if response.StatusCode != 200 || response.Header.Get("Cache-Control") != "public, max-age=300" || strings.Contains(string(set), `"d"`) {
-				t.Errorf("replica %d: %d, %v, %s", replica, response.StatusCode, response.Header, set)
+			keys := s.get(t, replica, "/.well-known/jwks.json")
+			if keys.status != 200 || keys.header.Get("Cache-Control") != "public, max-age=300" || strings.Contains(string(keys.body), `"d"`) {
+				t.Errorf("replica %d: %d, %v, %s", replica, keys.status, keys.header, keys.body)
 			}
-			header, claims := verifyES256(t, set, raw)
+			header, claims := verifyES256(t, keys.body, raw)
 			kids[header["kid"]] = true
 			lives, _ := claims["exp"].(float64)
 			issued, _ := claims["iat"].(float64)
@@ -208,9 +215,9 @@ func TestUpstreamToken(t *testing.T) {
 		t.Errorf("a public route: %d, %+v", got.status, got.arrived)
 	}
 	for _, path := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
-		var document map[string]any
-		if _, body := s.get(t, 0, path); json.Unmarshal(body, &document) != nil || document["issuer"] != tokensIssuer || document["jwks_uri"] != tokensIssuer+"/.well-known/jwks.json" {
-			t.Errorf("%s: %s", path, body)
+		var metadata map[string]any
+		if got := s.get(t, 0, path); json.Unmarshal(got.body, &metadata) != nil || metadata["issuer"] != tokensIssuer || metadata["jwks_uri"] != tokensIssuer+"/.well-known/jwks.json" {
+			t.Errorf("%s: %s", path, got.body)
 		}
 	}
 
@@ -223,7 +230,7 @@ func TestUpstreamToken(t *testing.T) {
 	if err := s.Replicas[0].Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
-	_, set := s.get(t, 0, "/.well-known/jwks.json")
+	set := s.get(t, 0, "/.well-known/jwks.json").body
 	raw, _ := ask(bearer(mine))
 	verifyES256(t, set, raw)
 	if err := s.Redis.Kill(); err != nil {

@@ -34,15 +34,15 @@ type compiler struct {
 }
 
 // Compile checks a service's upstream headers and names what is removed.
-func (st *Stage) Compile(_ *format.Bundle, s *format.Service) (any, format.Problems) {
-	c := &compiler{service: s, part: &part{guarded: map[string]bool{}}}
-	params := paramNames(s)
-	for _, name := range sortedKeys(s.Upstream.Headers) {
-		c.header(name, s.Upstream.Headers[name], params)
+func (s *Stage) Compile(_ *format.Bundle, service *format.Service) (any, format.Problems) {
+	c := &compiler{service: service, part: &part{guarded: map[string]bool{}}}
+	params := paramNames(service)
+	for _, name := range sortedKeys(service.Upstream.Headers) {
+		c.header(name, service.Upstream.Headers[name], params)
 	}
-	c.token(st.minter, params)
-	for i := range s.Upstream.Remove {
-		c.remove(s.Upstream.Remove[i])
+	c.token(s.minter, params)
+	for i := range service.Upstream.Remove {
+		c.remove(service.Upstream.Remove[i])
 	}
 	if len(c.problems) > 0 {
 		return nil, c.problems

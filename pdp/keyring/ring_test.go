@@ -366,3 +366,40 @@ func independent(t testing.TB, set []byte, raw string) bool {
 	}
 	return verifyES256(t, set, raw) == nil
 }
+
+// counting counts what a ring writes.
+type counting struct {
+	keyring.Table
+	writes int
+}
+
+func (c *counting) Write(ctx context.Context, r state.Record, ifAbsent bool) (bool, error) {
+	c.writes++
+	return c.Table.Write(ctx, r, ifAbsent)
+}
+
+// TestALateReplicaOverwritesNothing: one that has not seen the key of another takes it, and nobody writes without need.
+func TestALateReplicaOverwritesNothing(t *testing.T) {
+	c := morning()
+	store := memory.New(c.Now)
+	one, two := newReplica(t, store, c, sealer(t, secretOne)), newReplica(t, store, c, sealer(t, secretOne))
+	one.round(t)
+	_, first := one.ids()
+	count := &counting{Table: two.table}
+	late, err := keyring.New(keyring.Options{Table: count, Sealer: sealer(t, secretOne), Period: day, Clock: c.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := late.Refresh(t.Context()); err != nil { // its table is empty the first time
+			t.Fatal(err)
+		}
+	}
+	one.round(t)
+	if infos := late.Infos(); len(infos) != 1 || infos[0].ID != first || count.writes != 1 {
+		t.Errorf("%+v after %d writes, want %s", infos, count.writes, first)
+	}
+	if _, still := one.ids(); still != first {
+		t.Errorf("%s signs in the first replica, want %s", still, first)
+	}
+}

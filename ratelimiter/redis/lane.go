@@ -28,8 +28,11 @@ const (
 	codeSets    = 4
 	codePermits = 5
 
+	ruleNumbers = 14 // of each rule
+
 	replyRoom    = 1
 	replyCharged = 2
+	doubleBytes  = 8 // of each number
 )
 
 // maxRedirects is how often a call goes where a cluster sends it.
@@ -58,8 +61,8 @@ type lane struct {
 	jobs  []*job
 
 	keys   []string
-	keyAt  map[ratelimiter.Key]int // both count from 1, as the script does
-	ruleAt map[ruleID]int
+	keyAt  map[ratelimiter.Key]int // counted from 1, as the script does
+	ruleAt map[ruleID]int          // the places before their first numbers
 	rules  array
 	asked  array
 	args   []any
@@ -205,16 +208,32 @@ func (l *lane) ask(ctx context.Context, n *node, asking bool, now time.Time) ([]
 // eval sends the script once. asking tells a node that it was named by one that is handing the slot over to it.
 func (l *lane) eval(ctx context.Context, n *node, asking bool, command, script string) ([]int64, error) {
 	l.args[0], l.args[1] = command, script
-	cmd := goredis.NewIntSliceCmd(ctx, l.args...)
+	cmd := goredis.NewStringCmd(ctx, l.args...)
 	if !asking {
 		_ = n.client.Process(ctx, cmd) // the command holds the error too
-		return cmd.Result()
+		return answered(cmd)
 	}
 	pipe := n.client.Pipeline()
 	pipe.Do(ctx, "asking")
 	_ = pipe.Process(ctx, cmd)
 	_, _ = pipe.Exec(ctx)
-	return cmd.Result()
+	return answered(cmd)
+}
+
+// answered returns the numbers of the script's answer. They are integers, and in a double each.
+func answered(cmd *goredis.StringCmd) ([]int64, error) {
+	text, err := cmd.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	if len(text)%doubleBytes != 0 {
+		return nil, fmt.Errorf("the script answered %d bytes, which are no doubles", len(text))
+	}
+	numbers := make([]int64, len(text)/doubleBytes)
+	for i := range numbers {
+		numbers[i] = int64(math.Float64frombits(binary.LittleEndian.Uint64(text[doubleBytes*i:])))
+	}
+	return numbers, nil
 }
 
 // notRun reports whether an error says that nothing was charged: nothing was sent, or Redis answered with an error, which
@@ -273,7 +292,7 @@ func (l *lane) rule(c *ratelimiter.Charge) int64 {
 	id := ruleID{limit: c.Limit, cost: c.Cost, lease: c.Lease, member: c.Member, permit: c.Permit, release: c.Release}
 	at, ok := l.ruleAt[id]
 	if !ok {
-		at = len(l.ruleAt) + 1
+		at = ruleNumbers * len(l.ruleAt)
 		l.ruleAt[id] = at
 		l.addRule(c)
 	}
@@ -393,11 +412,14 @@ func (a *array) reset() {
 
 func (a *array) add(numbers ...int64) {
 	for _, v := range numbers {
-		if v <= math.MaxInt8 {
+		switch {
+		case v <= math.MaxInt8:
 			a.buf = append(a.buf, byte(v)) //nolint:gosec // from 0 to 127
-			continue
+		case v <= math.MaxUint16: // most places of counters and rules
+			a.buf = binary.BigEndian.AppendUint16(append(a.buf, 0xcd), uint16(v))
+		default:
+			a.buf = binary.BigEndian.AppendUint64(append(a.buf, 0xcf), uint64(v))
 		}
-		a.buf = binary.BigEndian.AppendUint64(append(a.buf, 0xcf), uint64(v))
 	}
 	a.n += uint32(len(numbers)) //nolint:gosec // a few
 }

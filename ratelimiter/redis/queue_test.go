@@ -154,6 +154,33 @@ func TestBatchIsASequence(t *testing.T) {
 	}
 }
 
+// TestLongAnswer: a call answers as many numbers as its decisions need, beyond what Lua passes at a time.
+func TestLongAnswer(t *testing.T) {
+	s := newStore(t, redistest.Start(t), nil)
+	l := newLane(s, only(s))
+	var charges []ratelimiter.Charge
+	for i := range ratelimiter.MaxCharges {
+		d := ratelimiter.Definition{Name: fmt.Sprint("limit-", i), Count: 100 + int64(i), Window: time.Hour, Algorithm: ratelimiter.SlidingLog}
+		charges = append(charges, charge(t, d, "k", 1))
+	}
+	const decisions = 64
+	for range decisions {
+		l.jobs = append(l.jobs, newJob(take, time.Now(), charges))
+	}
+	jobs := append([]*job(nil), l.jobs...)
+	l.answer(time.Now())
+	for n, j := range jobs {
+		if j.err != nil {
+			t.Fatal(j.err)
+		}
+		for i, status := range decide(j).Limits {
+			if want := 100 + int64(i) - int64(n) - 1; status.Remaining != want {
+				t.Fatalf("decision %d, limit %d: %d left, want %d", n, i, status.Remaining, want)
+			}
+		}
+	}
+}
+
 // sequenceLimits has two definitions of each name: a limit that changes keeps its counter, within one call too.
 func sequenceLimits(rng *rand.Rand) (all []ratelimiter.Definition) {
 	for i := range 16 {

@@ -12,11 +12,10 @@
 -- Rules and decisions are MessagePack arrays of integers (and texts, where 64 bits are needed), which are cheaper to read here than one text per number. For
 -- the same reason a rule stays where it is, and is called by the place before its first number.
 -- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, the numbers of the counter, and with a
--- lease the units charged in advance.
+-- lease the units charged in advance; all as doubles, the lowest byte first, in one text: each number of a list would be a text.
 local TAKE, SETTLE, PEEK, REFUND, REFUSED = 1, 2, 3, 4, 5
 local ALGORITHM, COST, ENFORCED, WHEN_ALLOWED, WHEN_REFUSED = 1, 2, 3, 4, 5
 local LEASE, SHARE, STEP, STEP_PART = 11, 12, 13, 14
-local RULE = 14 -- numbers
 
 -- Locals are found faster than globals.
 local call, pack, unpack_values, ceil = redis.call, struct.pack, struct.unpack, math.ceil
@@ -92,7 +91,7 @@ end
 function gcra.write(key, was, x, y)
   local last = was and #was == GCRA_BYTES and unpack_values('>d', was, GCRA_LAST) or 0
   if x < last then
-    call('SETRANGE', key, 0, pack(GCRA_VALUE, x, y, last))
+    call('SETRANGE', key, '0', pack(GCRA_VALUE, x, y, last)) -- a text, for Redis would write the number as a fraction may be: slower
     return
   end
   -- Half of what is left, and a second, on top: seldom does a counter outgrow that, and none is kept for long in vain.
@@ -264,7 +263,7 @@ local room, places, nextX, nextY, stray = {}, {}, {}, {}, {} -- of the charges o
 local function decided(op, n, at)
   local allowed = op ~= REFUSED
   for i = 1, n do
-    local k, r = asked[at + 2 * i - 2], (asked[at + 2 * i - 1] - 1) * RULE
+    local k, r = asked[at + 2 * i - 2], asked[at + 2 * i - 1]
     local number = rules[r + ALGORITHM]
     local algorithm = algorithms[number] or met(number)
     local x, y
@@ -280,7 +279,7 @@ local function decided(op, n, at)
     end
   end
   for i = 1, n do
-    local k, r = asked[at + 2 * i - 2], (asked[at + 2 * i - 1] - 1) * RULE
+    local k, r = asked[at + 2 * i - 2], asked[at + 2 * i - 1]
     local answer = room[i] and 1 or 0
     if charges(op, r, room[i], allowed) then
       local algorithm, ahead = algorithms[rules[r + ALGORITHM]], 0
@@ -309,7 +308,7 @@ while at < total do
   if op == REFUND then
     for i = 1, n do
       local c = at + 4 * i - 2
-      refunded(asked[c], (asked[c + 1] - 1) * RULE, asked[c + 2], asked[c + 3])
+      refunded(asked[c], asked[c + 1], asked[c + 2], asked[c + 3])
     end
     at = at + 2 + 4 * n
   else
@@ -325,4 +324,9 @@ for k = 1, #keys do
     call('DEL', keys[k])
   end
 end
-return out
+local reply = {}
+for first = 1, o, 1000 do -- Lua passes no more than 8,000 values at a time
+  local last = math.min(first + 999, o)
+  reply[#reply + 1] = pack('<' .. string.rep('d', last - first + 1), unpack(out, first, last))
+end
+return table.concat(reply)

@@ -256,7 +256,7 @@ func notRun(err error) bool {
 func (l *lane) encode() int {
 	numbers := 0
 	for _, j := range l.jobs {
-		l.asked.add(int64(j.op), int64(len(j.charges)))
+		l.asked.add(int64(j.asked()), int64(len(j.charges)))
 		for i := range j.charges {
 			c := &j.charges[i]
 			l.asked.add(l.key(c.Key), l.rule(c))

@@ -59,6 +59,7 @@ const (
 	peek
 	refund  // gives back what take has charged
 	refused // a take that another slot has refused
+	plain   // a take for the script alone: see job.asked
 )
 
 func (o operation) String() string {
@@ -73,6 +74,7 @@ func (o operation) String() string {
 		return "refund"
 	case refused:
 		return "take" // to whoever looks from outside
+	case plain:
 	}
 	return "invalid"
 }
@@ -105,6 +107,21 @@ func (j *job) numbers() int {
 		n += replyNumbers(&j.charges[i])
 	}
 	return n
+}
+
+// asked returns the operation by the name under which the script does it fastest.
+func (j *job) asked() operation {
+	if j.op != take {
+		return j.op
+	}
+	for i := range j.charges {
+		c := &j.charges[i]
+		d := c.Limit.Definition()
+		if d.Algorithm != ratelimiter.GCRA || d.Shadow || d.Counting != ratelimiter.CountAllowed || c.Cost == 0 || c.Lease.Units > 0 {
+			return take
+		}
+	}
+	return plain
 }
 
 func (j *job) finish(err error) {

@@ -7,13 +7,14 @@
 -- ARGV[2]  the rules: algorithm, cost, three flags (enforced; charged when allowed; charged when refused: these two for
 --          take only), five arguments of the algorithm, and four of the lease: the units to charge in advance, in a take that
 --          is allowed (0 for none), the part of what is left that they may be (one in so many), and for gcra one step
--- ARGV[3]  the decisions: operation (1 take, 2 settle, 3 peek, 4 refund, 5 a take that is refused elsewhere), number of charges,
---          then for each its counter and its rule; of a refund also two numbers of the counter as it was after the charge
+-- ARGV[3]  the decisions: operation (1 take, 2 settle, 3 peek, 4 refund, 5 a take that is refused elsewhere, 6 a plain take: see
+--          plainly), number of charges, then for each its counter and its rule; of a refund also two numbers of the counter as it
+--          was after the charge
 -- Rules and decisions are MessagePack arrays of integers (and texts, where 64 bits are needed), which are cheaper to read here than one text per number. For
 -- the same reason a rule stays where it is, and is called by the place before its first number.
 -- Returns the time, then for each charge: 1 if it had room plus 2 if it was charged, the numbers of the counter, and with a
 -- lease the units charged in advance; all as doubles, the lowest byte first, in one text: each number of a list would be a text.
-local TAKE, SETTLE, PEEK, REFUND, REFUSED = 1, 2, 3, 4, 5
+local TAKE, SETTLE, PEEK, REFUND, REFUSED, PLAIN = 1, 2, 3, 4, 5, 6
 local ALGORITHM, COST, ENFORCED, WHEN_ALLOWED, WHEN_REFUSED = 1, 2, 3, 4, 5
 local LEASE, SHARE, STEP, STEP_PART = 11, 12, 13, 14
 
@@ -35,7 +36,7 @@ end
 -- An algorithm is these functions, lease where it has leases. A counter's state is two values, x and y; x is nil where there is no
 -- counter. Another algorithm needs its table here, its number in `others`, and in Go the arguments of its rules and the reading of
 -- its reply.
---   read(text)        the state as it was stored; foreign text is no error
+--   read(text)        the state as it was stored, and of gcra the instant that the key's life lasts beyond; foreign text is no error
 --   look(r, x, y)     what is found, as two values; whether there is room for the cost; and what a charge would leave, or take:
 --                     without room an empty bucket; and whether that is stored although nothing is charged, unless by a peek.
 --                     rules[r + 6] is the first argument
@@ -44,23 +45,24 @@ end
 --   reply(o, x, y)    puts the numbers of the counter behind out[o], from what look found or would leave, and returns their end
 --   lease(r, x, y)    the units that are charged in advance, and what a charge and they would leave
 --   text(x, y)        the state as it would be stored
---   write(key, was, x, y)  stores it; was is what is stored now, or false
+--   write(key, x, y)  stores it, with a life
 local out = {now}
 
 local gcra = {} -- x microseconds and y parts of 1/count microsecond; arguments: count, and step and span as x and y
 
 -- Stored are x, y and an instant that the key's life lasts beyond, all as doubles: while x stays below that, the value is
 -- overwritten in place, which costs Redis a third of what a new value with a new life does.
-local GCRA_VALUE, GCRA_BYTES, GCRA_LAST = '>ddd', 24, 17
+local GCRA_VALUE, GCRA_STATE, GCRA_BYTES = '>ddd', '>dd', 24
 
 function gcra.read(text)
+  local x, y, last
   if #text == GCRA_BYTES then
-    local x, y = unpack_values(GCRA_VALUE, text)
-    if x >= 0 and y >= 0 then
-      return x, y
-    end
+    x, y, last = unpack_values(GCRA_VALUE, text)
   end
-  return now, 0
+  if not (x and x >= 0 and y >= 0) then
+    x, y = now, 0
+  end
+  return x, y, last
 end
 
 function gcra.look(r, x, y)
@@ -88,14 +90,9 @@ function gcra.text(x, y)
   return pack(GCRA_VALUE, x, y, 0)
 end
 
-function gcra.write(key, was, x, y)
-  local last = was and #was == GCRA_BYTES and unpack_values('>d', was, GCRA_LAST) or 0
-  if x < last then
-    call('SETRANGE', key, '0', pack(GCRA_VALUE, x, y, last)) -- a text, for Redis would write the number as a fraction may be: slower
-    return
-  end
+function gcra.write(key, x, y)
   -- Half of what is left, and a second, on top: seldom does a counter outgrow that, and none is kept for long in vain.
-  last = x + math.floor((x - now) / 2) + 1000000
+  local last = x + math.floor((x - now) / 2) + 1000000
   call('PSETEX', key, string.format('%d', ceil((last - now) / 1000) + hold), pack(GCRA_VALUE, x, y, last))
 end
 
@@ -163,7 +160,7 @@ local function by_text(look, charge, refund, reply)
     end,
     reply = reply,
     text = function(text) return text end,
-    write = function(key, _, text, ms)
+    write = function(key, text, ms)
       call('PSETEX', key, string.format('%d', ms + hold), text) -- a number would be written as a fraction may be: slower
     end,
   }
@@ -213,19 +210,28 @@ end
 
 local stored = call('MGET', unpack(keys))
 local xs, ys, writer = {}, {}, {} -- of the counters that changed
+local left = {} -- of those that a plain take changed last, instead: the place in `out` before their x and y
+local lives = {} -- of those that gcra has read: the instant that their life lasts beyond
 
 -- state returns a counter as the algorithm would read it from the store at this moment of the sequence.
 local function state(k, algorithm)
+  local place = left[k]
+  if place then
+    xs[k], ys[k], writer[k], left[k] = out[place + 1], out[place + 2], gcra, nil
+  end
   local last = writer[k]
   if last == algorithm then
     return xs[k], ys[k]
   end
-  local text = stored[k]
   if last then
-    text = xs[k] and last.text(xs[k], ys[k])
-  end
-  if text then
-    return algorithm.read(text)
+    local text = xs[k] and last.text(xs[k], ys[k])
+    if text then
+      return algorithm.read(text)
+    end
+  elseif stored[k] then
+    local x, y, life = algorithm.read(stored[k])
+    lives[k] = life
+    return x, y
   end
 end
 
@@ -302,10 +308,71 @@ local function decided(op, n, at)
   end
 end
 
+-- plainly decides as decided does about n charges of a take that are all plain: of gcra, with a cost and without a lease, enforced,
+-- charged when allowed and not when refused. So all are charged or none, and what is answered for a charge is its counter's state, too.
+-- It returns false, and has done nothing, where a counter is empty or older than its limit, since there decided knows more.
+local function plainly(n, at)
+  local now, asked, rules, left, stored, out = now, asked, rules, left, stored, out
+  local place, last, lacking = o, at + 2 * n - 2, nil -- lacking is the first charge without room
+  for i = at, last, 2 do
+    local k, r = asked[i], asked[i + 1]
+    local before, text, x, y = left[k], stored[k]
+    if before then
+      x, y = out[before + 1], out[before + 2]
+    elseif writer[k] then
+      x, y = state(k, gcra)
+    elseif text and #text == GCRA_BYTES then
+      x, y, lives[k] = unpack_values(GCRA_VALUE, text)
+    end
+    if not (x and x >= now and y >= 0) then
+      x, y = now, 0
+    end
+    local count, most = rules[r + 6], now + rules[r + 9]
+    if y >= count or x >= most then
+      return false
+    end
+    local nextX, nextY = x + rules[r + 7], y + rules[r + 8]
+    if nextY >= count then
+      nextX, nextY = nextX + 1, nextY - count
+    end
+    local answer = 1
+    if nextX > most or (nextX == most and nextY > rules[r + 10]) then
+      answer, lacking = 0, lacking or i
+    elseif not lacking then
+      answer, x, y = 3, nextX, nextY
+    end
+    out[place + 1], out[place + 2], out[place + 3] = answer, x, y
+    place = place + 3
+  end
+  if not lacking then
+    for i = at, last, 2 do
+      left[asked[i]] = o + 1
+      o = o + 3
+    end
+    return true
+  end
+  for i = at, lacking - 2, 2 do -- these have room, but answer what was found
+    local r = asked[i + 1]
+    local x, y = out[o + 2] - rules[r + 7], out[o + 3] - rules[r + 8]
+    if y < 0 then
+      x, y = x - 1, y + rules[r + 6]
+    end
+    out[o + 1], out[o + 2], out[o + 3] = 1, x, y
+    o = o + 3
+  end
+  o = place
+  return true
+end
+
 local at, total = 1, #asked
 while at < total do
   local op, n = asked[at], asked[at + 1]
-  if op == REFUND then
+  if op == PLAIN then
+    if not plainly(n, at + 2) then
+      decided(TAKE, n, at + 2)
+    end
+    at = at + 2 + 2 * n
+  elseif op == REFUND then
     for i = 1, n do
       local c = at + 4 * i - 2
       refunded(asked[c], asked[c + 1], asked[c + 2], asked[c + 3])
@@ -318,12 +385,21 @@ while at < total do
 end
 
 for k = 1, #keys do
-  if writer[k] and xs[k] then
-    writer[k].write(keys[k], stored[k], xs[k], ys[k])
-  elseif writer[k] and stored[k] then
+  local place, x, y, by = left[k]
+  if place then
+    x, y, by = out[place + 1], out[place + 2], gcra
+  else
+    x, y, by = xs[k], ys[k], writer[k]
+  end
+  if by == gcra and x and x < (lives[k] or 0) then
+    call('SETRANGE', keys[k], '0', pack(GCRA_STATE, x, y)) -- a text, for Redis would write the number as a fraction may be: slower
+  elseif by and x then
+    by.write(keys[k], x, y)
+  elseif by and stored[k] then
     call('DEL', keys[k])
   end
 end
+
 local reply = {}
 for first = 1, o, 1000 do -- Lua passes no more than 8,000 values at a time
   local last = math.min(first + 999, o)

@@ -52,7 +52,7 @@ func ParsePath(text string) (Path, error) {
 	return Path{names: names}, nil
 }
 
-// Claims are the claims of a token that passed every check. Nothing in them may
+// Claims are the claims of a token, from [Verifier.Check] or [ParseClaims]. Nothing in them may
 // be changed: they are shared by all decisions that the token takes part in.
 type Claims struct {
 	members map[string]any

@@ -37,6 +37,11 @@ type Config struct {
 	Leeway *time.Duration
 	// MaxLifetime is how far exp may lie ahead; 0 means 24 h.
 	MaxLifetime time.Duration
+	// Opaque says that the tokens are no JWS but known to the issuer alone, who is asked about them: then there are no
+	// Algorithms, Types and MaxLifetime, and [Verifier.CheckAnswer] is the only check.
+	Opaque bool
+	// WithoutAudience accepts opaque tokens without aud. An aud that is there must fit all the same.
+	WithoutAudience bool
 }
 
 // Verifier verifies the tokens of one issuer. It is immutable and holds no keys.
@@ -46,6 +51,8 @@ type Verifier struct {
 	types       []string
 	leeway      time.Duration
 	maxLifetime time.Duration
+
+	withoutAudience bool
 }
 
 // NewVerifier checks a configuration and makes its verifier.
@@ -54,14 +61,20 @@ func NewVerifier(c Config) (*Verifier, error) {
 	if c.Issuer == "" {
 		return nil, errors.New("the issuer is missing")
 	}
-	if err := checkAlgorithms(c.Algorithms); err != nil {
-		return nil, err
-	}
 	if c.Leeway != nil {
 		v.leeway = *c.Leeway
 	}
 	if v.leeway < 0 || v.leeway > maxLeeway {
 		return nil, errors.New("the leeway is not between 0 and 120 s")
+	}
+	if c.Opaque {
+		return newOpaque(v, c)
+	}
+	if c.WithoutAudience {
+		return nil, errors.New("only opaque tokens may come without an audience")
+	}
+	if err := checkAlgorithms(c.Algorithms); err != nil {
+		return nil, err
 	}
 	if v.maxLifetime == 0 {
 		v.maxLifetime = defaultMaxLifetime
@@ -228,12 +241,24 @@ func (v *Verifier) checkType(t *Verified) error {
 // checkIdentifiers requires what RFC 9068 section 2.2 requires of its own tokens
 // and bounds the identifiers of all.
 func checkIdentifiers(t *Verified) error {
-	for _, name := range []string{"sub", "client_id", "jti"} {
-		value, present := t.claims.members[name]
-		if !present {
-			if t.header.Type == typeAccess {
+	if t.header.Type == typeAccess {
+		for _, name := range identifiers {
+			if _, present := t.claims.members[name]; !present {
 				return refuse(reasonClaim, "sub, client_id or jti is missing")
 			}
+		}
+	}
+	return checkNames(t.claims.members)
+}
+
+// identifiers are the claims that name subject, client and token.
+var identifiers = [...]string{"sub", "client_id", "jti"}
+
+// checkNames bounds the identifiers that are there.
+func checkNames(members map[string]any) error {
+	for _, name := range identifiers {
+		value, present := members[name]
+		if !present {
 			continue
 		}
 		text, ok := value.(string)

@@ -38,6 +38,8 @@ type Client struct {
 	Scopes []string
 	// Opaque gives it access tokens that nobody but the provider understands.
 	Opaque bool
+	// Key, if not nil, is the public key of its assertions (private_key_jwt), whatever kid they name.
+	Key any
 	// Claims are in its access tokens and in introspection.
 	Claims map[string]any
 }

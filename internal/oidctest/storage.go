@@ -223,8 +223,11 @@ func (s *storage) SetUserinfoFromToken(_ context.Context, out *oidc.UserInfo, _,
 	return nil
 }
 
-// GetKeyByIDAndClientID implements op.Storage: no client has keys.
-func (s *storage) GetKeyByIDAndClientID(context.Context, string, string) (*jose.JSONWebKey, error) {
+// GetKeyByIDAndClientID implements op.Storage.
+func (s *storage) GetKeyByIDAndClientID(_ context.Context, id, client string) (*jose.JSONWebKey, error) {
+	if c := s.clients[client]; c != nil && c.Key != nil {
+		return &jose.JSONWebKey{Key: c.Key, KeyID: id, Use: "sig"}, nil
+	}
 	return nil, errUnknown
 }
 

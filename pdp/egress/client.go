@@ -91,6 +91,12 @@ func (c *Client) Allows(bundle string, u *url.URL) error {
 	return err
 }
 
+// ShowsCertificate says whether a client certificate is shown to the host of a URL that a bundle may fetch.
+func (c *Client) ShowsCertificate(bundle string, u *url.URL) bool {
+	h, err := c.find(bundle, u)
+	return err == nil && h.Certificate != nil
+}
+
 func (c *Client) find(bundle string, u *url.URL) (*client, error) {
 	if u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return nil, fmt.Errorf("a URL that is not https, or has a user or a fragment, %w", ErrRefused)

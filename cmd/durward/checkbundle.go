@@ -87,6 +87,9 @@ func (c *checkCommand) token(off *assembly.Offline, now time.Time) (string, erro
 	}
 	// What an access token must hold (RFC 9068) and nobody wants to type; null leaves a claim out.
 	claims := map[string]any{"jti": "check", "client_id": "durward-check", "iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()}
+	if off.Bundle().Authenticators[name].Kind == "introspection" {
+		claims["active"] = true
+	}
 	if audiences := audiencesOf(off.Bundle(), name); len(audiences) > 0 {
 		claims["aud"] = audiences
 	}
@@ -111,18 +114,18 @@ func audiencesOf(b *format.Bundle, authenticator string) []string {
 	return slices.Compact(out)
 }
 
-// authenticator returns the authenticator of --claims: the one that was named, or the only one of kind jwt.
+// authenticator returns the authenticator of --claims: the one that was named, or the only one of kind jwt or introspection.
 func (c *checkCommand) authenticator(off *assembly.Offline) (string, error) {
 	var names []string
 	for name, a := range off.Bundle().Authenticators {
-		if a.Kind == "jwt" {
+		if a.Kind == "jwt" || a.Kind == "introspection" {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
 	switch {
 	case c.Authenticator != "" && !slices.Contains(names, c.Authenticator):
-		return "", fmt.Errorf("%w --authenticator: the bundle has no %q of kind jwt, but %q", errInvalid, c.Authenticator, names)
+		return "", fmt.Errorf("%w --authenticator: the bundle has no %q for tokens, but %q", errInvalid, c.Authenticator, names)
 	case c.Authenticator != "":
 		return c.Authenticator, nil
 	case len(names) != 1:

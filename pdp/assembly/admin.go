@@ -19,6 +19,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -41,6 +42,8 @@ type adminOptions struct {
 	clock    func() time.Time
 	logger   *slog.Logger
 	limits   *limitsAdmin
+
+	introspector *introspection.Client
 }
 
 func newAdmin(o adminOptions) (*admin, error) {
@@ -151,7 +154,9 @@ func configz(o adminOptions) http.Handler {
 			Bundles  []bundleView       `json:"bundles"`
 			State    stateView          `json:"state"`
 			Tokens   *issuerView        `json:"tokens,omitempty"`
-		}{o.version, o.ready.Load(), o.settings, []bundleView{}, o.state(), nil}
+
+			Introspection introspectionView `json:"introspection"`
+		}{o.version, o.ready.Load(), o.settings, []bundleView{}, o.state(), nil, viewIntrospection(o.introspector, o.snapshot())}
 		if o.issuer != nil {
 			view.Tokens = o.issuer()
 		}

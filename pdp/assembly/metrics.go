@@ -61,6 +61,8 @@ type metrics struct {
 	replicas    prometheus.Gauge
 	stateSyncs  *prometheus.CounterVec
 	handshakes  prometheus.Counter
+
+	introspection introspectionMetrics
 }
 
 // routeLabels gives the first routes their name as a label, and all others "other".
@@ -79,6 +81,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 
 		limitNames: newLimitLabels(),
 		ratelimit:  newRatelimitMetrics(),
+
+		introspection: newIntrospectionMetrics(),
 		decisions: counters("durward_decisions_total", "Decisions, by effect, reason, stage that stopped them, route (where routes are labelled) and mode: enforce, or dry where nothing was charged.",
 			"adapter", "mode", "decision", "reason", "stage", "route"),
 		duration: histograms("durward_decision_duration_seconds", "Time from the request to the verdict.", "adapter"),
@@ -137,6 +141,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, m.stateSyncs, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
+	m.registry.MustRegister(m.introspection.all()...)
 	return m
 }
 
@@ -265,6 +270,11 @@ func (m *metrics) watchTokens(stats func() identity.CacheStats) {
 			func() float64 { return float64(stats().Bytes) }))
 }
 
+// watchAnswers shows how many answers about opaque tokens are remembered.
+func (m *metrics) watchAnswers(remembered func() int) {
+	m.watch("durward_introspection_answers", "Answers of issuers about opaque tokens that are remembered.", remembered)
+}
+
 func (m *metrics) watch(name, help string, length func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(length()) }))
 }
@@ -274,6 +284,7 @@ func (m *metrics) published(s *pipeline.Snapshot) {
 	for _, before := range []*prometheus.GaugeVec{m.bundleInfo, m.bundleTime, m.bundleTook, m.services} {
 		before.Reset()
 	}
+	m.introspection.published(s)
 	for _, b := range s.Bundles {
 		m.bundleInfo.WithLabelValues(b.Name, b.Revision).Set(1)
 		m.bundleTime.WithLabelValues(b.Name).Set(float64(b.Loaded.Unix()))

@@ -15,6 +15,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
+	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
 )
@@ -45,7 +46,10 @@ func observed(t *testing.T) *metrics {
 	shared.await(t.Context())
 	m.watchRedis(func() int { return 4 })
 	m.watchTokens(func() identity.CacheStats { return identity.CacheStats{Hits: 5, Misses: 6, Bytes: 7} })
+	m.watchAnswers(func() int { return 5 })
+	m.introspection.event(introspection.Event{Bundle: "acme", Authenticator: "idp", Source: introspection.Cached, Outcome: introspection.Active})
 	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})
+	m.introspection.event(introspection.Event{Bundle: "acme", Authenticator: "idp", Source: introspection.Call, Outcome: introspection.Timeout, Took: time.Millisecond, Circuit: true})
 	m.bundleLoads.WithLabelValues("acme", "loaded").Inc()
 	m.refused.WithLabelValues("/etc/durward/bundle").Set(1)
 	m.dropped.WithLabelValues("full").Inc()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,7 @@ type Offline struct {
 	snapshot *pipeline.Snapshot
 	decoded  *format.Bundle
 	mint     *mint
+	issuers  *standIn // of opaque tokens
 }
 
 // NewOffline compiles a bundle. What is the operator's to choose is taken for chosen: how the client's address is found,
@@ -72,11 +74,15 @@ func NewOffline(o OfflineOptions) (*Offline, error) {
 	if err != nil {
 		return nil, err
 	}
-	off := &Offline{random: o.Random, stages: stagesWith(counting, identity.Options{Nonces: nonces})}
 	minter, err := newOfflineIssuer(o.Random)
 	if err != nil {
 		return nil, err
 	}
+	issuers, introspector, err := newStandIn(o.Random)
+	if err != nil {
+		return nil, err
+	}
+	off := &Offline{random: o.Random, issuers: issuers, stages: stagesWith(counting, identity.Options{Nonces: nonces, Introspector: introspector})}
 	off.stages.upstream = upstream.New(upstream.Options{Minter: minter})
 	compilers := off.stages.compilers()
 	if o.TestKeys {
@@ -107,15 +113,22 @@ func (o *Offline) Bundle() *format.Bundle { return o.decoded }
 // Mint signs a token as the authenticator's issuer would, with a throw-away key that the engine takes for the issuer's.
 // The header may hold any members: alg chooses among the authenticator's algorithms, the first without it, and typ is
 // the first type that the authenticator takes. The claims are signed as they are, with the issuer as iss where they have none.
+// An authenticator of kind introspection gets an opaque token, about which a stand-in for its issuer answers with the claims, so
+// that they must hold active; there is no header.
 func (o *Offline) Mint(authenticator string, header, claims map[string]any) (string, error) {
 	if o.mint == nil {
 		return "", ErrNoTestKeys
 	}
 	a, ok := o.decoded.Authenticators[authenticator]
-	if !ok || a.Kind != "jwt" {
-		return "", fmt.Errorf("mint a token: the bundle has no authenticator %q of kind jwt", authenticator)
+	switch {
+	case ok && a.Kind == "jwt":
+		return o.mint.token(&a, header, claims)
+	case ok && a.Kind == "introspection":
+		answer := map[string]any{"iss": a.Issuer}
+		maps.Copy(answer, claims)
+		return o.issuers.token(a.Introspection.URL, answer)
 	}
-	return o.mint.token(&a, header, claims)
+	return "", fmt.Errorf("mint a token: the bundle has no authenticator %q of kind jwt or introspection", authenticator)
 }
 
 // Open begins a session: a frozen clock, and counters that nobody has touched. Close it.

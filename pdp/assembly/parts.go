@@ -20,6 +20,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
+	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
 	"github.com/durward-pdp/durward/pdp/stage/upstream"
 	"github.com/durward-pdp/durward/ratelimiter"
@@ -45,6 +46,8 @@ type parts struct {
 	file    *audit.File
 	egress  *egress.Client
 	closed  chan struct{}
+
+	introspector *introspection.Client
 }
 
 func newParts(o Options, m *metrics) (*parts, error) {
@@ -66,8 +69,9 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.introspector = newIntrospector(p.egress, newSecrets(o.Settings.Secrets, o.Clock, o.Logger), o.Random, m)
 	p.stages = stagesWith(limitsStage, identity.Options{
-		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Nonces: nonces, Marks: p.state,
+		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Introspector: p.introspector, Nonces: nonces, Marks: p.state,
 		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
 	})
 	m.watchTokens(p.stages.identity.CacheStats)

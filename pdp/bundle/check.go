@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -94,6 +95,7 @@ func (c *checker) authenticator(name string) {
 	tokens := map[string]bool{
 		"issuer": a.Issuer != "", "algorithms": len(a.Algorithms) > 0, "jwks": a.JWKS.File != "", "types": len(a.Types) > 0,
 		"leeway": a.Leeway != 0, "max_lifetime": a.MaxLifetime != 0, "subject": a.Subject != (format.SubjectClaims{}),
+		"introspection": !reflect.ValueOf(a.Introspection).IsZero(),
 	}
 	switch a.Kind {
 	case "jwt":
@@ -105,6 +107,21 @@ func (c *checker) authenticator(name string) {
 		if len(a.SANs) > 0 {
 			c.add(p, ".sans", "sans has no meaning for an authenticator of kind jwt")
 		}
+		if tokens["introspection"] {
+			c.add(p, ".introspection", "introspection has no meaning for an authenticator of kind jwt")
+		}
+	case "introspection":
+		for _, key := range []string{"issuer", "introspection"} {
+			if !tokens[key] {
+				c.add(p, "", "an authenticator of kind introspection needs %s", key)
+			}
+		}
+		tokens["sans"] = len(a.SANs) > 0
+		for _, key := range []string{"algorithms", "jwks", "max_lifetime", "sans", "types"} {
+			if tokens[key] {
+				c.add(p, "."+key, "%s has no meaning for an authenticator of kind introspection", key)
+			}
+		}
 	case "mtls":
 		for _, key := range slices.Sorted(maps.Keys(tokens)) {
 			if tokens[key] {
@@ -112,7 +129,7 @@ func (c *checker) authenticator(name string) {
 			}
 		}
 	default:
-		c.add(p, ".kind", "an authenticator needs a kind: jwt or mtls")
+		c.add(p, ".kind", "an authenticator needs a kind: jwt, introspection or mtls")
 	}
 	if a.JWKS.File != "" {
 		c.refer(p, ".jwks.file", a.JWKS.File)

@@ -77,7 +77,7 @@ func (c *checker) identity(p part, s *format.Service) {
 		case slices.Contains(s.Identity.Accept[:i], name):
 			c.add(p, at, "%q stands twice", name)
 		default:
-			tokens = tokens || a.Kind == "jwt"
+			tokens = tokens || a.Kind == "jwt" || a.Kind == "introspection"
 		}
 	}
 	if tokens && len(s.Identity.Audiences) == 0 {

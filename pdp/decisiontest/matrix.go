@@ -310,7 +310,7 @@ func (a *asker) decide(ctx context.Context, p place, method string, g guest, mad
 func (g *guest) asserted(b *format.Bundle, s *format.Service) *subject.Subject {
 	chosen := ""
 	for _, name := range s.Identity.Accept {
-		if b.Authenticators[name].Kind == "jwt" {
+		if kind := b.Authenticators[name].Kind; kind == "jwt" || kind == "introspection" {
 			chosen = name
 			break
 		}

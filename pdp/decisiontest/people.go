@@ -65,8 +65,11 @@ func (l *loader) loadToken(at, name string) {
 	case !known:
 		l.unknown(at+".authenticator", "the bundle has no authenticator %q", merged.Authenticator, slices.Collect(maps.Keys(l.bundle.Authenticators)))
 		return
-	case a.Kind != "jwt":
+	case a.Kind != "jwt" && a.Kind != "introspection":
 		l.add(at+".authenticator", "", "%q is of kind %s, which takes no tokens", merged.Authenticator, a.Kind)
+		return
+	case a.Kind == "introspection" && len(merged.Header) > 0:
+		l.add(at, "", "an opaque token has no header")
 		return
 	}
 	if merged.DPoP {
@@ -139,6 +142,9 @@ func (l *loader) claimsOf(name string, t *suite.Token) map[string]any {
 	claims := map[string]any{
 		"jti": name, "client_id": "durward-test", "iat": t.Iat.After(now).Unix(), "exp": now.Add(lifetime).Unix(),
 		"iss": l.bundle.Authenticators[t.Authenticator].Issuer,
+	}
+	if l.bundle.Authenticators[t.Authenticator].Kind == "introspection" {
+		claims["active"] = true
 	}
 	if t.Exp != nil {
 		claims["exp"] = t.Exp.After(now).Unix()

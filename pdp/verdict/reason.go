@@ -96,13 +96,15 @@ const (
 	ReportedFailure      Reason = "reported_failure"
 	PermitsUnsupported   Reason = "permits_unsupported"
 
-	ProofMissing     Reason = "proof_missing"
-	ProofInvalid     Reason = "proof_invalid"
-	ProofReplayed    Reason = "proof_replayed"
-	ProofNonce       Reason = "proof_nonce"
-	ProofUnavailable Reason = "proof_unavailable"
-	BindingRequired  Reason = "binding_required"
-	UpstreamToken    Reason = "upstream_token_unavailable"
+	UpstreamToken            Reason = "upstream_token_unavailable"
+	ProofMissing             Reason = "proof_missing"
+	ProofInvalid             Reason = "proof_invalid"
+	ProofReplayed            Reason = "proof_replayed"
+	ProofNonce               Reason = "proof_nonce"
+	ProofUnavailable         Reason = "proof_unavailable"
+	BindingRequired          Reason = "binding_required"
+	TokenInactive            Reason = "token_inactive"
+	IntrospectionUnavailable Reason = "introspection_unavailable"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -168,12 +170,14 @@ var reasons = map[Reason]Info{
 	UpstreamToken:        {503, Unavailable, "there is no key to sign the token for the API behind with"},
 	PermitsUnsupported:   {403, AccessDenied, "a limit on concurrency wants permits back, and the caller does not say that it gives any back"},
 
-	ProofMissing:     {401, InvalidProof, "the token is bound to a key, and no DPoP proof came with it"},
-	ProofInvalid:     {401, InvalidProof, "the DPoP proof is not sound, or for another token, method, URL or time"},
-	ProofReplayed:    {401, InvalidProof, "the DPoP proof was used before"},
-	ProofNonce:       {401, UseNonce, "the DPoP proof lacks a nonce of the service, or the nonce is too old"},
-	ProofUnavailable: {503, Unavailable, "whether the DPoP proof was used before cannot be found out"},
-	BindingRequired:  {401, InvalidToken, "the route takes only credentials that are bound to a key or certificate of the client"},
+	ProofMissing:             {401, InvalidProof, "the token is bound to a key, and no DPoP proof came with it"},
+	ProofInvalid:             {401, InvalidProof, "the DPoP proof is not sound, or for another token, method, URL or time"},
+	ProofReplayed:            {401, InvalidProof, "the DPoP proof was used before"},
+	ProofNonce:               {401, UseNonce, "the DPoP proof lacks a nonce of the service, or the nonce is too old"},
+	ProofUnavailable:         {503, Unavailable, "whether the DPoP proof was used before cannot be found out"},
+	BindingRequired:          {401, InvalidToken, "the route takes only credentials that are bound to a key or certificate of the client"},
+	TokenInactive:            {401, InvalidToken, "the issuer says that the token is not active: expired, revoked, or none of its own"},
+	IntrospectionUnavailable: {503, Unavailable, "the issuer could not be asked about an opaque token, or its answer is not sound"},
 }
 
 // Known reports whether r is on the list.

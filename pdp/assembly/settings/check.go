@@ -66,6 +66,7 @@ func (s *Settings) check(file *format.File) format.Problems {
 	for i := range s.Egress {
 		c.egress(fmt.Sprintf("$.egress[%d]", i), &s.Egress[i])
 	}
+	c.secrets(s.Secrets)
 	c.oneOf("$.audit.sink", s.Audit.Sink, "stdout", "file")
 	c.oneOf("$.audit.on_full", s.Audit.OnFull, "drop_allows", "wait", "deny")
 	if s.Audit.Sink == "file" && s.Audit.Path == "" {
@@ -124,6 +125,22 @@ func (c *checker) egress(path string, e *Egress) {
 	}
 	if (e.Certificate == "") != (e.Key == "") {
 		c.add(path, "certificate and key are both needed")
+	}
+}
+
+func (c *checker) secrets(secrets []BundleSecret) {
+	names := map[string]bool{}
+	for i := range secrets {
+		s, path := &secrets[i], fmt.Sprintf("$.secrets[%d]", i)
+		switch {
+		case s.Name == "" || s.File == "":
+			c.add(path, "name and file are both needed")
+		case names[s.Name]:
+			c.add(path+".name", "%q twice", s.Name)
+		case len(s.Bundles) == 0 || slices.Contains(s.Bundles, ""):
+			c.add(path, "bundles is missing: it names the bundles that may use the secret")
+		}
+		names[s.Name] = true
 	}
 }
 

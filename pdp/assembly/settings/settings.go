@@ -28,6 +28,8 @@ type Settings struct {
 	Egress []Egress `yaml:"egress"`
 	// Tokens makes the server an issuer of short-lived tokens for the APIs behind (upstream.token of a bundle).
 	Tokens Tokens `yaml:"tokens"`
+	// Secrets are what bundles may only name.
+	Secrets []BundleSecret `yaml:"secrets"`
 	// Redis holds the counters that replicas share; without a URL or addresses limits are kept in memory.
 	Redis Redis `yaml:"redis"`
 	// RateLimit says what the protocol ratelimit adds to its answers.
@@ -162,6 +164,16 @@ type Tokens struct {
 	SealingKeyFile string `yaml:"sealing_key_file"`
 	// Rotate is how long a signing key signs, from 1h to 30d.
 	Rotate format.Duration `yaml:"rotate"`
+}
+
+// BundleSecret is a secret that bundles use by its name, as the password of a client at an issuer.
+type BundleSecret struct {
+	// Name is what bundles call it.
+	Name string `yaml:"name"`
+	// File holds the secret; space around it does not count. It is read again when it changes.
+	File string `yaml:"file"`
+	// Bundles are the bundles that may use it, by name.
+	Bundles []string `yaml:"bundles"`
 }
 
 // Redis is the store of the counters.

@@ -146,6 +146,11 @@ func TestRefusals(t *testing.T) {
 		{"select", valid + "listeners: [{address: 127.0.0.1:1, select: path}]\n", []string{"host, extension"}},
 		{"TLS without a key", valid + "listeners: [{address: 127.0.0.1:1, tls: {certificate: c}}]\n", []string{"both needed"}},
 		{"old TLS", valid + "listeners: [{address: 127.0.0.1:1, tls: {certificate: c, key: k, min_version: \"1.1\"}}]\n", []string{"1.2, 1.3"}},
+		{"a secret without a file", valid + "secrets: [{name: a, bundles: [b]}]\n", []string{"durward.yaml:2:11", "name and file are both needed"}},
+		{"a secret without a name", valid + "secrets: [{file: a, bundles: [b]}]\n", []string{"name and file are both needed"}},
+		{"a secret for nobody", valid + "secrets: [{name: a, file: f}]\n", []string{"durward.yaml:2:11", "bundles is missing"}},
+		{"a secret for a bundle without a name", valid + "secrets: [{name: a, file: f, bundles: [\"\"]}]\n", []string{"bundles is missing"}},
+		{"two secrets of one name", valid + "secrets: [{name: a, file: f, bundles: [b]}, {name: a, file: g, bundles: [c]}]\n", []string{"durward.yaml:2:52", `"a" twice`}},
 		{"a caller without a name", valid + "listeners: [{address: 127.0.0.1:1, callers: [{token_file: t}]}]\n", []string{"name is missing"}},
 		{"two callers of one name", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a, token_file: t}, {name: a, token_file: u}]}]\n", []string{`"a" twice`}},
 		{"a caller that nothing names", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a}]}]\n", []string{"needs sans or token_file"}},
@@ -306,6 +311,7 @@ listeners:
 admin: {address: "off"}
 http: {address: "127.0.0.1:9193"}
 tokens: {issuer: "https://tokens.example.com/durward", sealing_key_file: s, rotate: 2h}
+secrets: [{name: idp, file: /run/secrets/idp, bundles: [acme]}]
 redis:
   mode: sentinel
   addresses: ["a:26379", "b:26379"]

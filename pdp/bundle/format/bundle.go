@@ -50,8 +50,40 @@ type Authenticator struct {
 	Subject SubjectClaims `yaml:"subject"`
 	// Roles says which roles the authenticator may assert.
 	Roles *Roles `yaml:"roles"`
+	// Introspection, for introspection, says where and how the issuer is asked about its opaque tokens.
+	Introspection introspection `yaml:"introspection"`
 	// SANs, for mtls, are the subject alternative names that are accepted, as exact names or with one trailing "*".
 	SANs []string `yaml:"sans"`
+}
+
+// Introspection says where an issuer is asked about its opaque tokens (RFC 7662), and for how long its answers hold.
+type introspection struct {
+	// URL is the https URL of the introspection endpoint.
+	URL string `yaml:"url"`
+	// Client is who asks.
+	Client introspectionClient `yaml:"client"`
+	// Cache is for how long an active token is taken for active at most, 30s where the key is left out; 0s asks every time.
+	Cache *Duration `yaml:"cache"`
+	// NegativeCache is the same for tokens that are not active, 5s where the key is left out.
+	NegativeCache *Duration `yaml:"negative_cache"`
+	// Timeout bounds each call, 500ms where the key is left out.
+	Timeout *Duration `yaml:"timeout"`
+	// WithoutAudience says what becomes of tokens for which the answer names no audience: deny (default) or allow.
+	WithoutAudience string `yaml:"without_audience"`
+}
+
+// IntrospectionClient is who asks an issuer about tokens.
+type introspectionClient struct {
+	// ID is the client's name at the issuer.
+	ID string `yaml:"id"`
+	// Authentication is how the client proves it: basic, private_key_jwt or mtls.
+	Authentication string `yaml:"authentication"`
+	// Secret names the secret of the server's settings that holds the password, or the private key in PEM. mtls has none.
+	Secret string `yaml:"secret"`
+	// KeyID is the kid of assertions, for private_key_jwt; the key's thumbprint (RFC 7638) where it is left out.
+	KeyID string `yaml:"key_id"`
+	// Audience is whom assertions are for, for private_key_jwt: issuer (default) or endpoint.
+	Audience string `yaml:"audience"`
 }
 
 // JWKS is the source of an issuer's keys; exactly one member is set.

@@ -41,10 +41,12 @@ func (c *compiler) authenticators() {
 			c.inService(at, fmt.Sprintf("the bundle has no authenticator %q", name))
 		case a.Kind == "jwt":
 			c.jwt(name, &a, at)
+		case a.Kind == "introspection":
+			c.introspection(name, &a, at)
 		case a.Kind == "mtls":
 			c.mtls(name, &a)
 		default:
-			c.inBundle("$.authenticators."+name+".kind", fmt.Sprintf("this version has no authenticators of kind %q, only jwt and mtls", a.Kind))
+			c.inBundle("$.authenticators."+name+".kind", fmt.Sprintf("this version has no authenticators of kind %q, only jwt, introspection and mtls", a.Kind))
 		}
 	}
 }
@@ -263,7 +265,10 @@ func (c *compiler) audiences() {
 }
 
 func (c *compiler) takesTokens() bool {
-	return slices.ContainsFunc(c.service.Identity.Accept, func(name string) bool { return c.bundle.Authenticators[name].Kind == "jwt" })
+	return slices.ContainsFunc(c.service.Identity.Accept, func(name string) bool {
+		kind := c.bundle.Authenticators[name].Kind
+		return kind == "jwt" || kind == "introspection"
+	})
 }
 
 // routes reads mode and scopes of each route.

@@ -61,7 +61,7 @@ func TestProblems(t *testing.T) {
 			service + ":4:67: audiences are mandatory for tokens: the list of audiences is empty or holds an empty name"},
 		{"unknown authenticator", service, "[corp,", "[crop,", service + `:4:37: the bundle has no authenticator "crop"`},
 		{"unknown kind", bundle, "kind: jwt", "kind: basic",
-			bundle + `:5:11: this version has no authenticators of kind "basic", only jwt and mtls`},
+			bundle + `:5:11: this version has no authenticators of kind "basic", only jwt, introspection and mtls`},
 		{"unknown mode", service, "mode: required", "mode: lax", service + `:4:18: "lax" is no mode; write required, optional or none`},
 		{"unknown mode of a route", service, "identity: optional", "identity: Optional",
 			service + `:9:61: "Optional" is no mode; write required, optional or none`},

@@ -32,8 +32,11 @@ func (p *part) fromGiven(given *subject.Subject) (proven, refusal) {
 	return proven{Subject: who}, refusal{}
 }
 
-// issuerOf returns the accepted authenticator of kind jwt with that name; nil when there is none.
+// issuerOf returns the accepted authenticator of tokens with that name; nil when there is none.
 func (p *part) issuerOf(authenticator string) *issuer {
+	if p.opaque != nil && p.opaque.authenticator == authenticator {
+		return p.opaque.issuer
+	}
 	for _, i := range p.issuers {
 		if i.authenticator == authenticator {
 			return i

@@ -17,7 +17,7 @@ const maxIdentifier = 256
 
 var errNoName = errors.New("a claim is empty, too long for a name, or holds control characters")
 
-// issuer is an authenticator of kind jwt. It is immutable.
+// issuer is an authenticator of tokens: of kind jwt, or without keys the part of another kind. It is immutable.
 type issuer struct {
 	authenticator string
 	verifier      *token.Verifier

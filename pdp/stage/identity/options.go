@@ -8,6 +8,7 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/egress"
 	"github.com/durward-pdp/durward/pdp/stage/identity/dpop"
+	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
 )
 
 // Options are what the stage needs besides bundles. Tools that decide without a network leave all of it out.
@@ -21,6 +22,8 @@ type Options struct {
 	MarkTimeout time.Duration
 	// Nonces are those of proofs; without them no service can require one.
 	Nonces *dpop.Nonces
+	// Introspector asks issuers about opaque tokens; without it none of those can be proven.
+	Introspector *introspection.Client
 }
 
 // Marks remember what was used. They must be safe for concurrent use.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
 	"github.com/durward-pdp/durward/pdp/subject"
 	"github.com/durward-pdp/durward/pdp/token"
 	"github.com/durward-pdp/durward/pdp/verdict"
@@ -25,7 +26,12 @@ type Stage struct {
 }
 
 // New returns the stage.
-func New(o Options) *Stage { return &Stage{options: o, cache: newTokenCache(o.TokenCache)} }
+func New(o Options) *Stage {
+	if o.Introspector == nil {
+		o.Introspector = introspection.New(introspection.Options{})
+	}
+	return &Stage{options: o, cache: newTokenCache(o.TokenCache)}
+}
 
 // Name returns the stage's name.
 func (*Stage) Name() string { return Name }
@@ -34,6 +40,7 @@ func (*Stage) Name() string { return Name }
 type part struct {
 	routes       []requirement      // by the route's index
 	issuers      map[string]*issuer // by the exact iss
+	opaque       *opaque            // nil where opaque tokens are not accepted
 	certificates []*certificates    // in the order of identity.accept
 	audiences    token.Audiences
 	challenges   challenges
@@ -100,7 +107,7 @@ func (s *Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcom
 	if c.Match.Route.Public || route.mode == modeNone {
 		return pipeline.Continue, nil
 	}
-	who, r := p.establish(c, route)
+	who, r := p.establish(ctx, c, route)
 	if !r.is() {
 		r = s.use(ctx, p, c, who)
 	}
@@ -112,7 +119,7 @@ func (s *Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcom
 
 // establish finds the request's one credential, verifies it, sets the subject and returns what is proven, nil for nobody. A subject
 // that is given stands for all credentials.
-func (p *part) establish(c *pipeline.Case, route *requirement) (*proven, refusal) {
+func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requirement) (*proven, refusal) {
 	var found shown
 	reason := verdict.Reason("")
 	if c.Given == nil {
@@ -127,7 +134,7 @@ func (p *part) establish(c *pipeline.Case, route *requirement) (*proven, refusal
 	case c.Given != nil && !c.Given.IsAnonymous():
 		who, r = p.fromGiven(c.Given)
 	case found.raw != "":
-		who, r = p.fromToken(c, found.raw)
+		who, r = p.fromCredential(ctx, c, found.raw)
 	case c.Given == nil && c.Request.Certificate != nil && len(p.certificates) > 0:
 		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
 	case route.mode == modeOptional && len(route.scopes) == 0:
@@ -141,6 +148,17 @@ func (p *part) establish(c *pipeline.Case, route *requirement) (*proven, refusal
 	judged := who // a copy, so that who is nobody costs nothing
 	judged.shown = found
 	return &judged, p.judge(c, route, &judged)
+}
+
+// fromCredential makes a subject of a raw credential, by the authenticator that its form belongs to.
+func (p *part) fromCredential(ctx context.Context, c *pipeline.Case, raw string) (proven, refusal) {
+	switch form := formOf(raw); {
+	case form == formOpaque && p.opaque != nil:
+		return p.fromOpaque(ctx, c, raw)
+	case form == formJWS && p.opaque != nil && len(p.issuers) == 0:
+		return proven{}, refusal{reason: verdict.TokenMalformed, detail: "no accepted authenticator takes tokens that are signed"}
+	}
+	return p.fromToken(c, raw)
 }
 
 // judge sets the case's subject if its credential is good, and says whether it is good enough.

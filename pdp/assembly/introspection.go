@@ -1,0 +1,131 @@
+package assembly
+
+import (
+	"cmp"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
+	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
+)
+
+// newIntrospector opens what asks issuers about opaque tokens.
+func newIntrospector(fetcher introspection.Fetcher, s *secrets, random io.Reader, m *metrics) *introspection.Client {
+	outages := &introspectionLog{logger: s.logger, clock: s.clock, failing: map[[2]string]introspectionOutage{}}
+	client := introspection.New(introspection.Options{
+		Fetcher: fetcher, Secrets: s, Clock: s.clock, Random: random,
+		Observe: func(e introspection.Event) {
+			m.introspection.event(e)
+			outages.event(e)
+		},
+	})
+	m.watchAnswers(func() int {
+		active, inactive, _ := client.Use()
+		return active + inactive
+	})
+	return client
+}
+
+// introspectionLog tells the log how issuers stand, without a line for every call that fails.
+type introspectionLog struct {
+	logger *slog.Logger
+	clock  func() time.Time
+
+	mu      sync.Mutex
+	failing map[[2]string]introspectionOutage // by bundle and authenticator
+}
+
+type introspectionOutage struct {
+	outcome introspection.Outcome
+	since   time.Time
+	told    time.Time
+}
+
+// event takes what happened. Only calls tell something new.
+func (l *introspectionLog) event(e introspection.Event) {
+	if e.Source != introspection.Call {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	who, now := [2]string{e.Bundle, e.Authenticator}, l.clock()
+	outage, known := l.failing[who]
+	fields := []any{"bundle", e.Bundle, "authenticator", e.Authenticator}
+	switch {
+	case e.Error == nil:
+		if known {
+			delete(l.failing, who)
+			l.logger.Info("issuer answers about tokens again", append(fields, "after", now.Sub(outage.since).Round(time.Millisecond).String())...)
+		}
+		return
+	case known && outage.outcome == e.Outcome && now.Sub(outage.told) < stillDown:
+		return
+	case !known:
+		outage.since = now
+	}
+	outage.outcome, outage.told = e.Outcome, now
+	l.failing[who] = outage
+	fields = append(fields, "outcome", string(e.Outcome), "error", e.Error.Error(), "cause", text(e.Error.Unwrap()))
+	if e.Outcome == introspection.Unauthorized {
+		l.logger.Error("issuer does not accept this client: the secret or certificate is wrong, or the client may not introspect", fields...)
+		return
+	}
+	l.logger.Error("issuer cannot be asked about tokens: requests with new ones are denied", fields...)
+}
+
+// endpoints returns where the services of a snapshot have tokens introspected, in order.
+func endpoints(s *pipeline.Snapshot) []*introspection.Endpoint {
+	var out []*introspection.Endpoint
+	for _, service := range s.Services {
+		if e := identity.Endpoint(service); e != nil && !slices.Contains(out, e) {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b *introspection.Endpoint) int {
+		x, y := a.Config(), b.Config()
+		return cmp.Or(cmp.Compare(x.Bundle, y.Bundle), cmp.Compare(x.Authenticator, y.Authenticator))
+	})
+	return out
+}
+
+// endpointView is what configz shows of an endpoint.
+type endpointView struct {
+	Bundle         string `json:"bundle"`
+	Authenticator  string `json:"authenticator"`
+	URL            string `json:"url"`
+	Client         string `json:"client"`
+	Authentication string `json:"authentication"`
+	Circuit        string `json:"circuit"`
+}
+
+// introspectionView is what configz shows of introspection.
+type introspectionView struct {
+	Endpoints []endpointView `json:"endpoints"`
+	// Active and Inactive are the answers that are remembered, Bytes about what they take.
+	Active   int   `json:"active"`
+	Inactive int   `json:"inactive"`
+	Bytes    int64 `json:"bytes"`
+}
+
+func viewIntrospection(client *introspection.Client, s *pipeline.Snapshot) introspectionView {
+	view := introspectionView{Endpoints: []endpointView{}}
+	if client == nil || s == nil {
+		return view
+	}
+	view.Active, view.Inactive, view.Bytes = client.Use()
+	for _, e := range endpoints(s) {
+		c := e.Config()
+		circuit := "closed"
+		if e.CircuitOpen() {
+			circuit = "open"
+		}
+		view.Endpoints = append(view.Endpoints, endpointView{
+			Bundle: c.Bundle, Authenticator: c.Authenticator, URL: c.URL, Client: c.ClientID, Authentication: string(c.Authentication), Circuit: circuit,
+		})
+	}
+	return view
+}

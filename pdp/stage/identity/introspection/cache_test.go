@@ -150,7 +150,10 @@ func TestNothingIsShared(t *testing.T) {
 		w.wantCalls(t, i+2)
 		w.config = before
 	}
-	// A bundle that is loaded again and says the same goes on with what is known.
+	// A bundle that is loaded again and says the same goes on with what is known, and with the calls and the circuit.
+	if w.open(t) != w.open(t) {
+		t.Error("two endpoints of one configuration")
+	}
 	runtime.GC()
 	w.wantActive(t, w.open(t), "tok-1")
 	w.wantCalls(t, 8)
@@ -216,6 +219,16 @@ func TestBytes(t *testing.T) {
 	}
 	if active, _, bytes := w.client.Use(); active < 2 || active > 5 || bytes > 100_000 {
 		t.Errorf("%d active, %d bytes", active, bytes)
+	}
+	// One that is larger than all of it pushes nobody out.
+	w.replies(func(out http.ResponseWriter, _ *http.Request) {
+		out.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(out, `{"active":true,"sub":"alice","a":[%s]}`, repeat("1", 10_000))
+	})
+	before, _, _ := w.client.Use()
+	w.wantActive(t, e, "huge")
+	if active, _, _ := w.client.Use(); active != before {
+		t.Errorf("%d answers of %d are left", active, before)
 	}
 	tiny := newWorld(t, func(_ *world, o *Options) { o.MaxBytes = 600 })
 	tiny.wantActive(t, tiny.open(t), "tok-1")

@@ -168,6 +168,8 @@ func TestSlow(t *testing.T) {
 	if late, ok := errors.AsType[*Error](err); !ok || late.Outcome != Timeout || ctx.Err() != nil {
 		t.Errorf("error %v, the decision's own time: %v", err, ctx.Err())
 	}
+	<-ctx.Done()
+	time.Sleep(20 * time.Millisecond) // a call that lived as long as its decision would have ended by now
 	left, leave := context.WithCancel(t.Context())
 	leave()
 	if _, err := e.Introspect(left, "tok-1", w.clock()); !errors.Is(err, context.Canceled) {

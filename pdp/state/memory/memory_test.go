@@ -115,6 +115,22 @@ func TestLostTablesComeBack(t *testing.T) {
 	want(t, fresh, "a=1")
 }
 
+// TestLateReplicaBringsNothingBack: what was taken away after a loss is not written back by a replica that was away meanwhile.
+func TestLateReplicaBringsNothingBack(t *testing.T) {
+	c := newClock()
+	s := memory.New(c.Now)
+	one, late := replica(t, s, c, 0), replica(t, s, c, 0)
+	write(t, one, state.Record{ID: "a", Value: []byte("1")}, false)
+	write(t, one, state.Record{ID: "b", Value: []byte("1")}, false)
+	sync(t, late)
+	s.Lose()
+	sync(t, one)
+	write(t, one, state.Record{ID: "a", Deleted: true, Expires: c.now.Add(time.Hour)}, false)
+	sync(t, late, one)
+	want(t, late, "b=1")
+	want(t, one, "b=1")
+}
+
 func TestTableIsBounded(t *testing.T) {
 	c := newClock()
 	s := memory.New(c.Now)

@@ -2,6 +2,8 @@ package blocks
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,14 +24,11 @@ const (
 	sweepEvery = time.Minute
 )
 
-// Options say where a list is kept. Store and Clock are mandatory.
+// Options say where a list is kept. Both are mandatory.
 type Options struct {
-	Store state.Store
+	// Open opens the table of the blocks, which [Most] bounds, and has the list told of its changes. Whoever opens it keeps it fresh.
+	Open  func(changed func(records []state.Record, whole bool)) (*state.Table, error)
 	Clock func() time.Time
-	// Poll is how often the store is asked; 0 is [state.Poll].
-	Poll time.Duration
-	// Trouble, if not nil, is told of each attempt to reach the store: nil when it answered. It must not block.
-	Trouble func(err error)
 }
 
 // List is a replica's copy of the blocks. It is safe for concurrent use.
@@ -43,24 +42,18 @@ type List struct {
 	swept time.Time
 }
 
-// New returns an empty list, which Run or Sync fill.
+// New returns a list over its table.
 func New(o Options) (*List, error) {
+	if o.Open == nil || o.Clock == nil {
+		return nil, errors.New("a list of blocks needs a table and a clock")
+	}
 	l := &List{clock: o.Clock, view: newView(0)}
 	var err error
-	l.table, err = state.NewTable(state.TableOptions{
-		Store: o.Store, Name: Table, Clock: o.Clock, Most: Most, Poll: o.Poll, Changed: l.changed, Trouble: o.Trouble,
-	})
-	if err != nil {
-		return nil, err
+	if l.table, err = o.Open(l.changed); err != nil {
+		return nil, fmt.Errorf("opening the table of blocks: %w", err)
 	}
 	return l, nil
 }
-
-// Run keeps the copy fresh until ctx ends.
-func (l *List) Run(ctx context.Context) { l.table.Run(ctx) }
-
-// Sync catches up with the store once.
-func (l *List) Sync(ctx context.Context) error { return l.table.Sync(ctx) }
 
 // Synced returns when the store was last known to hold nothing else than this copy; the zero time for never.
 func (l *List) Synced() time.Time { return l.table.Synced() }

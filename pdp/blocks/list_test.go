@@ -39,7 +39,9 @@ func (c *clock) advance(d time.Duration) {
 
 func newList(t testing.TB, s state.Store, c *clock) *List {
 	t.Helper()
-	l, err := New(Options{Store: s, Clock: c.Now})
+	l, err := New(Options{Clock: c.Now, Open: func(changed func([]state.Record, bool)) (*state.Table, error) {
+		return state.NewTable(state.TableOptions{Store: s, Name: Table, Clock: c.Now, Most: Most, Changed: changed})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +250,7 @@ func TestReplicas(t *testing.T) {
 	sync := func(lists ...*List) {
 		t.Helper()
 		for _, l := range lists {
-			if err := l.Sync(t.Context()); err != nil {
+			if err := l.table.Sync(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -311,7 +313,7 @@ func TestFull(t *testing.T) {
 	s := memory.New(c.Now)
 	l := newList(t, s, c)
 	fill(t, s, c, Most)
-	if err := l.Sync(t.Context()); err != nil {
+	if err := l.table.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := l.Put(t.Context(), c.block(Block{Kind: Token, Issuer: issuer, Value: "one more"})); !errors.Is(err, state.ErrFull) {
@@ -352,7 +354,7 @@ func TestQuestionsAllocateNothing(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	l := newList(t, s, c)
-	if err := l.Sync(t.Context()); err != nil {
+	if err := l.table.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	runtime.GC()
@@ -477,7 +479,7 @@ func BenchmarkCredential(b *testing.B) {
 	s := memory.New(c.Now)
 	fill(b, s, c, Most)
 	l := newList(b, s, c)
-	if err := l.Sync(b.Context()); err != nil {
+	if err := l.table.Sync(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	credential, address, now := alice(c), netip.MustParseAddr("198.51.100.7"), c.Now()

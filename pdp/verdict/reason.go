@@ -96,12 +96,16 @@ const (
 	ReportedFailure      Reason = "reported_failure"
 	PermitsUnsupported   Reason = "permits_unsupported"
 
-	ProofMissing     Reason = "proof_missing"
-	ProofInvalid     Reason = "proof_invalid"
-	ProofReplayed    Reason = "proof_replayed"
-	ProofNonce       Reason = "proof_nonce"
-	ProofUnavailable Reason = "proof_unavailable"
-	BindingRequired  Reason = "binding_required"
+	ProofMissing           Reason = "proof_missing"
+	ProofInvalid           Reason = "proof_invalid"
+	ProofReplayed          Reason = "proof_replayed"
+	ProofNonce             Reason = "proof_nonce"
+	ProofUnavailable       Reason = "proof_unavailable"
+	BindingRequired        Reason = "binding_required"
+	TokenRevoked           Reason = "token_revoked"
+	SubjectBlocked         Reason = "subject_blocked"
+	NetworkBlocked         Reason = "network_blocked"
+	RevocationsUnavailable Reason = "revocations_unavailable"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -166,12 +170,16 @@ var reasons = map[Reason]Info{
 	ReportedFailure:      {403, AccessDenied, "no decision: the API behind let a request fail that was allowed, and reported it"},
 	PermitsUnsupported:   {403, AccessDenied, "a limit on concurrency wants permits back, and the caller does not say that it gives any back"},
 
-	ProofMissing:     {401, InvalidProof, "the token is bound to a key, and no DPoP proof came with it"},
-	ProofInvalid:     {401, InvalidProof, "the DPoP proof is not sound, or for another token, method, URL or time"},
-	ProofReplayed:    {401, InvalidProof, "the DPoP proof was used before"},
-	ProofNonce:       {401, UseNonce, "the DPoP proof lacks a nonce of the service, or the nonce is too old"},
-	ProofUnavailable: {503, Unavailable, "whether the DPoP proof was used before cannot be found out"},
-	BindingRequired:  {401, InvalidToken, "the route takes only credentials that are bound to a key or certificate of the client"},
+	ProofMissing:           {401, InvalidProof, "the token is bound to a key, and no DPoP proof came with it"},
+	ProofInvalid:           {401, InvalidProof, "the DPoP proof is not sound, or for another token, method, URL or time"},
+	ProofReplayed:          {401, InvalidProof, "the DPoP proof was used before"},
+	ProofNonce:             {401, UseNonce, "the DPoP proof lacks a nonce of the service, or the nonce is too old"},
+	ProofUnavailable:       {503, Unavailable, "whether the DPoP proof was used before cannot be found out"},
+	BindingRequired:        {401, InvalidToken, "the route takes only credentials that are bound to a key or certificate of the client"},
+	TokenRevoked:           {401, InvalidToken, "the token, its session or the key behind it is blocked, or it was issued before a time that is; a new login may help"},
+	SubjectBlocked:         {403, AccessDenied, "the subject is blocked, or the client that the token was issued to; a new login does not help"},
+	NetworkBlocked:         {403, AccessDenied, "the client's address is in a network that is blocked"},
+	RevocationsUnavailable: {503, Unavailable, "this replica does not know what is blocked, or not recently enough, and the service denies then"},
 }
 
 // Known reports whether r is on the list.

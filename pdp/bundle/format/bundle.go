@@ -52,6 +52,14 @@ type Authenticator struct {
 	Roles *Roles `yaml:"roles"`
 	// SANs, for mtls, are the subject alternative names that are accepted, as exact names or with one trailing "*".
 	SANs []string `yaml:"sans"`
+	// Logout, for jwt, takes logout tokens of the issuer (OpenID Connect Back-Channel Logout); nil takes none.
+	Logout *logout `yaml:"logout"`
+}
+
+// Logout says which logout tokens of an issuer are taken.
+type logout struct {
+	// Audiences are the aud values of which a logout token must hold one: the client ids that users log in at.
+	Audiences []string `yaml:"audiences"`
 }
 
 // JWKS is the source of an issuer's keys; exactly one member is set.
@@ -157,6 +165,8 @@ type Identity struct {
 	Require string `yaml:"require"`
 	// DPoP says how tokens that are bound to a key are taken (RFC 9449); without it they are refused.
 	DPoP *dpop `yaml:"dpop"`
+	// Revocation says what to do where this replica does not know recently enough what is blocked.
+	Revocation Revocation `yaml:"revocation"`
 }
 
 // DPoP says how proofs of possession are checked.
@@ -171,6 +181,14 @@ type dpop struct {
 	Nonce string `yaml:"nonce"`
 	// OnError is what happens while nobody knows whether a proof was used before: deny (default) or allow.
 	OnError string `yaml:"on_error"`
+}
+
+// Revocation is the failure mode of blocks.
+type Revocation struct {
+	// OnError is stale (default: what was known counts, and a replica that never knew denies), deny or allow.
+	OnError string `yaml:"on_error"`
+	// MaxAge is how old what a replica knows may be, 60s where the key is left out.
+	MaxAge *Duration `yaml:"max_age"`
 }
 
 // Policy is a Casbin model with its rules.

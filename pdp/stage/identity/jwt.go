@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/durward-pdp/durward/pdp/pipeline"
@@ -25,6 +26,9 @@ type issuer struct {
 	claims        claimPaths
 	roles         map[string]bool // that it may assert
 	anyRole       bool
+	takesLogout   bool
+	logout        token.Audiences // of logout tokens
+	maxLifetime   time.Duration
 }
 
 // claimPaths says where the parts of a subject stand. The zero path is never present.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/durward-pdp/durward/pdp/blocks"
 	"github.com/durward-pdp/durward/pdp/egress"
 	"github.com/durward-pdp/durward/pdp/stage/identity/dpop"
 )
@@ -21,6 +22,8 @@ type Options struct {
 	MarkTimeout time.Duration
 	// Nonces are those of proofs; without them no service can require one.
 	Nonces *dpop.Nonces
+	// Blocks is what operators and issuers have blocked; without it nothing is.
+	Blocks *blocks.List
 }
 
 // Marks remember what was used. They must be safe for concurrent use.

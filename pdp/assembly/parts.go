@@ -12,6 +12,7 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/audit"
+	"github.com/durward-pdp/durward/pdp/blocks"
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/egress"
 	"github.com/durward-pdp/durward/pdp/pipeline"
@@ -19,6 +20,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
+	"github.com/durward-pdp/durward/pdp/state"
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
@@ -37,6 +39,7 @@ type parts struct {
 	usage   *usage.Tracker
 	shared  *redis.Store
 	state   *shared
+	blocks  *blocks.List
 	leave   func() // ends the beats of this replica
 	file    *audit.File
 	egress  *egress.Client
@@ -52,6 +55,12 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if p.state, err = openState(o, m); err != nil {
 		return nil, err
 	}
+	if p.blocks, err = blocks.New(blocks.Options{Clock: o.Clock, Open: func(changed func([]state.Record, bool)) (*state.Table, error) {
+		return p.state.table(blocks.Table, changed)
+	}}); err != nil {
+		return nil, err
+	}
+	m.watchBlocks(p.blocks)
 	limitsStage, err := limits.New(limits.Options{Limiter: p.limiter, Dropped: m.unsettled.Inc})
 	if err != nil {
 		return nil, err
@@ -64,7 +73,7 @@ func newParts(o Options, m *metrics) (*parts, error) {
 		return nil, err
 	}
 	p.stages = stagesWith(limitsStage, identity.Options{
-		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Nonces: nonces, Marks: p.state,
+		Fetcher: p.egress, Blocks: p.blocks, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Nonces: nonces, Marks: p.state,
 		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
 	})
 	m.watchTokens(p.stages.identity.CacheStats)

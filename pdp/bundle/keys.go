@@ -58,6 +58,7 @@ var bundleKeys = map[string]key{
 	"authenticators.*.sans":             {by: byIdentity},
 	"authenticators.*.logout":           {by: byIdentity},
 	"authenticators.*.logout.audiences": {by: byIdentity},
+	"authenticators.*.logout.ends":      {by: byIdentity, values: []string{"session", "subject"}},
 	"guards":                            {by: byPolicy},
 	"limit_definitions":                 {by: byLimits},
 	"record":                            {by: byBundle},

@@ -60,6 +60,9 @@ type Authenticator struct {
 type logout struct {
 	// Audiences are the aud values of which a logout token must hold one: the client ids that users log in at.
 	Audiences []string `yaml:"audiences"`
+	// Ends is what a logout token ends that names a session: session (default), or subject, all sessions of the subject, for issuers
+	// whose access tokens have no sid.
+	Ends string `yaml:"ends"`
 }
 
 // JWKS is the source of an issuer's keys; exactly one member is set.

@@ -26,8 +26,7 @@ type issuer struct {
 	claims        claimPaths
 	roles         map[string]bool // that it may assert
 	anyRole       bool
-	takesLogout   bool
-	logout        token.Audiences // of logout tokens
+	logout        *logoutRule // nil where no logout tokens are taken
 	maxLifetime   time.Duration
 }
 

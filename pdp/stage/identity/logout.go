@@ -2,6 +2,7 @@ package identity
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
@@ -24,15 +25,26 @@ func lifetimeOf(a *format.Authenticator) time.Duration {
 }
 
 // logout reads whom logout tokens of an issuer must be meant for.
-func (c *compiler) logout(path string, a *format.Authenticator) token.Audiences {
+func (c *compiler) logout(path string, a *format.Authenticator) *logoutRule {
 	if a.Logout == nil {
-		return token.Audiences{}
+		return nil
 	}
 	audiences, err := token.NewAudiences(a.Logout.Audiences...)
 	if err != nil {
 		c.inBundle(path+".logout", "audiences are mandatory for logout tokens, the client ids that users log in at: "+err.Error())
 	}
-	return audiences
+	switch a.Logout.Ends {
+	case "", "session", "subject":
+	default:
+		c.inBundle(path+".logout.ends", fmt.Sprintf("%q cannot be ended; write session or subject", a.Logout.Ends))
+	}
+	return &logoutRule{audiences: audiences, wholeSubject: a.Logout.Ends == "subject"}
+}
+
+// logoutRule is which logout tokens of an issuer are taken, and what they end.
+type logoutRule struct {
+	audiences    token.Audiences
+	wholeSubject bool
 }
 
 // Logout is a logout that an issuer told of.
@@ -41,6 +53,8 @@ type Logout struct {
 	// Issuer is the iss, MaxLifetime how far the exp of its access tokens may lie ahead.
 	Issuer      string
 	MaxLifetime time.Duration
+	// WholeSubject says that all sessions of the subject are to end, and not the one that the token names alone.
+	WholeSubject bool
 }
 
 // RefusedError is why a logout token was refused. Its text holds nothing of the token.
@@ -62,7 +76,7 @@ func CheckLogout(s *pipeline.Service, authenticator, raw string, now time.Time) 
 		return Logout{}, ErrNoLogout
 	}
 	i := p.issuerOf(authenticator)
-	if i == nil || !i.takesLogout {
+	if i == nil || i.logout == nil {
 		return Logout{}, ErrNoLogout
 	}
 	parsed, err := token.Parse(raw, 0)
@@ -73,11 +87,11 @@ func CheckLogout(s *pipeline.Service, authenticator, raw string, now time.Time) 
 	if err != nil {
 		return Logout{}, refusedLogout(i.refuse(parsed, refuseToken(err)))
 	}
-	out, err := i.verifier.CheckLogout(verified, i.logout, now)
+	out, err := i.verifier.CheckLogout(verified, i.logout.audiences, now)
 	if err != nil {
 		return Logout{}, refusedLogout(i.refuse(parsed, refuseToken(err)))
 	}
-	return Logout{out, parsed.Issuer(), i.maxLifetime}, nil
+	return Logout{out, parsed.Issuer(), i.maxLifetime, i.logout.wholeSubject}, nil
 }
 
 func refusedLogout(r refusal) error { return &RefusedError{r.reason, r.detail} }

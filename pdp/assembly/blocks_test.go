@@ -544,7 +544,7 @@ func (w *blocksWorld) decide(raw string) string {
 	engine.Publish(w.snapshot)
 	v := engine.Decide(w.t.Context(), &request.Request{
 		Adapter: "test", Method: "GET", Scheme: "https", Host: "orders.example.com", Target: "/orders/7", Protocol: "HTTP/1.1",
-		Header: request.Header{{Name: "authorization", Value: "Bearer " + raw}}, Client: netip.MustParseAddr("198.51.100.7"), Body: request.Body{Size: -1},
+		Header: request.Header{{Name: "authorization", Value: "Bearer " + raw}}, Client: netip.MustParseAddr("198.51.100.7"),
 	})
 	return string(v.Reason)
 }

@@ -168,8 +168,8 @@ type Identity struct {
 	Require string `yaml:"require"`
 	// DPoP says how tokens that are bound to a key are taken (RFC 9449); without it they are refused.
 	DPoP *dpop `yaml:"dpop"`
-	// Revocation says what to do where this replica does not know recently enough what is blocked.
-	Revocation Revocation `yaml:"revocation"`
+	// Revocation says what to do where this replica does not know recently enough what is blocked; nil is the default.
+	Revocation *revocation `yaml:"revocation"`
 }
 
 // DPoP says how proofs of possession are checked.
@@ -187,7 +187,7 @@ type dpop struct {
 }
 
 // Revocation is the failure mode of blocks.
-type Revocation struct {
+type revocation struct {
 	// OnError is stale (default: what was known counts, and a replica that never knew denies), deny or allow.
 	OnError string `yaml:"on_error"`
 	// MaxAge is how old what a replica knows may be, 60s where the key is left out.

@@ -31,8 +31,12 @@ type revocation struct {
 
 // revocation reads the failure mode.
 func (c *compiler) revocation() {
-	configured := &c.service.Identity.Revocation
-	out := revocation{maxAge: defaultMaxAge}
+	out := revocation{mode: staleCounts, maxAge: defaultMaxAge}
+	c.part.revocation = out
+	configured := c.service.Identity.Revocation
+	if configured == nil {
+		return
+	}
 	if configured.MaxAge != nil {
 		if out.maxAge = time.Duration(*configured.MaxAge); out.maxAge < time.Second || out.maxAge > longestMaxAge {
 			c.inService("$.identity.revocation.max_age", "max_age is from 1s to 24h")

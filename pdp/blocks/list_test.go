@@ -468,7 +468,7 @@ func FuzzDecode(f *testing.F) {
 			t.Error(diff)
 		}
 		v.remove(id)
-		if len(v.byID)+len(v.places)+len(v.networks)+len(v.v4.list)+len(v.v6.list) != 0 {
+		if len(v.byID)+len(v.places)+len(v.networks)+len(v.v4.list)+len(v.v6.list) != 0 || v.held != (view{}).held {
 			t.Error("something is left")
 		}
 	})

@@ -303,7 +303,7 @@ func TestBlocksAdminRefuses(t *testing.T) {
 	if status, text := do("POST", blocksapi.PutPath, blocksapi.Put{Kind: "token", Issuer: corpIssuer, Value: "x"}, nil); status != 400 || !strings.Contains(text, "the reason is missing") {
 		t.Error(status, text)
 	}
-	if status, text := do("POST", blocksapi.PutPath, map[string]any{"kind": "token", "untill": "never"}, nil); status != 400 || !strings.Contains(text, "untill") {
+	if status, text := do("POST", blocksapi.PutPath, map[string]any{"kind": "token", "ends": "never"}, nil); status != 400 || !strings.Contains(text, "ends") {
 		t.Error(status, text)
 	}
 	w.store.down.Store(true)

@@ -489,3 +489,46 @@ func BenchmarkCredential(b *testing.B) {
 		l.Network(address, now)
 	}
 }
+
+// TestQuestionsDuringChanges is for the race detector; what is blocked all the while is never let through.
+func TestQuestionsDuringChanges(t *testing.T) {
+	c := newClock()
+	s := memory.New(c.Now)
+	l := newList(t, s, c)
+	put(t, l, c.block(Block{Kind: Token, Issuer: issuer, Value: "t1"}))
+	put(t, l, c.block(Block{Kind: Network, Value: "192.0.2.0/24"}))
+	credential, address, now := alice(c), netip.MustParseAddr("192.0.2.1"), c.Now()
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if revoked, _ := l.Credential(&credential, now); revoked == nil || l.Network(address, now) == nil {
+					t.Error("let through")
+					return
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		b := put(t, l, c.block(Block{Kind: Session, Issuer: issuer, Value: fmt.Sprint(i)}))
+		if i%50 == 0 {
+			s.Lose() // the table is read whole again
+		}
+		if i%2 == 0 {
+			if _, ok, err := l.Lift(t.Context(), b.ID()); !ok || err != nil {
+				t.Error(i, ok, err)
+			}
+		}
+	}
+	close(done)
+	asking.Wait()
+	if got := len(l.All()); got != 102 {
+		t.Errorf("%d blocks", got)
+	}
+}

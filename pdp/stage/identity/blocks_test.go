@@ -33,7 +33,7 @@ func newBlockedWorld(t testing.TB, settings string, synced bool) (*world, *block
 		}
 	}
 	w := newWorld(t)
-	w.stage = New(Options{Blocks: list})
+	w.stage = New(Options{Blocks: list, TokenCache: 1 << 20}) // what is known of a token before it is blocked must not count
 	w.files["services/orders/service.yaml"] = strings.Replace(serviceYAML, "mode: required,", "mode: required, "+settings, 1)
 	b, s := load(t, w.files)
 	compiled, problems := w.stage.Compile(b, s)
@@ -91,6 +91,12 @@ func TestBlockedCredentials(t *testing.T) {
 			raw := w.mint(t, claims{"sid": "s-1", "jti": "j-1"})
 			w.wantSubject(t, w.bearer(routeRead, raw), "user:corp:alice-marker")
 			in := block(t, list, row.block)
+			before := w.stage.CacheStats().Hits
+			defer func() {
+				if w.stage.CacheStats().Hits == before {
+					t.Error("the token was not in the cache")
+				}
+			}()
 			c := w.bearer(routeRead, raw)
 			switch row.reason {
 			case "":

@@ -176,13 +176,14 @@ func about(authenticator, key string) string {
 // challenge.
 func (p *part) deny(c *pipeline.Case, route *requirement, r refusal) pipeline.Outcome {
 	c.Verdict.Explanation.Detail = r.detail
-	if r.reason.Public() == verdict.Unavailable { // nobody's fault, and no other credential would help
+	public := r.reason.Public()
+	if public == verdict.Unavailable {
 		return c.Outage(r.reason)
 	}
-	if r.reason.Public() == verdict.AccessDenied {
+	if public == verdict.AccessDenied {
 		return c.Deny(r.reason)
 	}
-	challenge := p.challenges.of(r.reason.Public())
+	challenge := p.challenges.of(public)
 	if r.reason == verdict.ScopeMissing {
 		challenge = route.challenge
 	}

@@ -62,14 +62,14 @@ func (c *blockTokenCommand) Run(ctx context.Context, s streams) error {
 		if err != nil {
 			return err
 		}
-		if t.ID == "" {
+		if wish.Value = t.Unverified("jti"); wish.Value == "" {
 			return fmt.Errorf("%w token: it has no jti; block its session, or its subject with --before", errInvalid)
 		}
-		if wish.Value = t.ID; wish.Issuer == "" {
-			wish.Issuer = t.Issuer
+		if wish.Issuer == "" {
+			wish.Issuer = t.Issuer()
 		}
-		if wish.Until == "" && !t.Expires.IsZero() {
-			wish.Until = t.Expires.Add(time.Minute).UTC().Format(time.RFC3339)
+		if end := t.UnverifiedExpiry(); wish.Until == "" && !end.IsZero() {
+			wish.Until = end.Add(time.Minute).UTC().Format(time.RFC3339)
 		}
 	}
 	return c.Flags.put(ctx, s, &wish)
@@ -90,11 +90,11 @@ func (c *blockSessionCommand) Run(ctx context.Context, s streams) error {
 		if err != nil {
 			return err
 		}
-		if t.Session == "" {
+		if wish.Value = t.Unverified("sid"); wish.Value == "" {
 			return fmt.Errorf("%w token: it has no sid; block its subject with --before", errInvalid)
 		}
-		if wish.Value = t.Session; wish.Issuer == "" {
-			wish.Issuer = t.Issuer
+		if wish.Issuer == "" {
+			wish.Issuer = t.Issuer()
 		}
 	}
 	return c.Flags.put(ctx, s, &wish)
@@ -208,10 +208,10 @@ func (c *blockLiftCommand) Run(ctx context.Context, s streams) error {
 }
 
 // tokenFrom reads a token. Neither it nor a part of it is ever printed.
-func tokenFrom(in io.Reader) (token.Unverified, error) {
+func tokenFrom(in io.Reader) (*token.Token, error) {
 	data, err := io.ReadAll(io.LimitReader(in, token.CeilingMaxLength+1024))
 	if err != nil {
-		return token.Unverified{}, fmt.Errorf("reading the token: %w", err)
+		return nil, fmt.Errorf("reading the token: %w", err)
 	}
 	raw := strings.TrimSpace(string(data))
 	if scheme, rest, ok := strings.Cut(raw, " "); ok && strings.EqualFold(scheme, "bearer") {
@@ -219,9 +219,9 @@ func tokenFrom(in io.Reader) (token.Unverified, error) {
 	}
 	parsed, err := token.Parse(raw, token.CeilingMaxLength)
 	if err != nil {
-		return token.Unverified{}, fmt.Errorf("%w token on standard input: %w", errInvalid, err)
+		return nil, fmt.Errorf("%w token on standard input: %w", errInvalid, err)
 	}
-	return parsed.Describe(), nil
+	return parsed, nil
 }
 
 func writeBlocked(p *page, r *blocksapi.Result) {

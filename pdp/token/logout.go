@@ -101,20 +101,8 @@ func (v *Verifier) checkLogoutTimes(t *Verified, out Logout, now time.Time) (Log
 	return out, nil
 }
 
-// Unverified is what a token says of itself, for somebody who has it and wants it blocked. None of it may be believed.
-type Unverified struct {
-	// Issuer, Subject, ID, Session and Client are iss, sub, jti, sid and client_id (or azp), "" for what is missing or no string.
-	Issuer, Subject, ID, Session, Client string
-	// Expires is the exp, the zero time for none.
-	Expires time.Time
-}
+// Unverified returns a claim that is a text, "" for any other, for somebody who has the token and wants it blocked. Nothing vouches for it.
+func (t *Token) Unverified(claim string) string { return Claims{members: t.claims}.textOf(claim) }
 
-// Describe returns what the token says of itself.
-func (t *Token) Describe() Unverified {
-	c := Claims{members: t.claims}
-	u := Unverified{Issuer: t.issuer, Subject: c.Subject(), ID: c.ID(), Session: c.textOf("sid"), Client: c.textOf("client_id"), Expires: c.Expires()}
-	if u.Client == "" {
-		u.Client = c.textOf("azp")
-	}
-	return u
-}
+// UnverifiedExpiry returns the exp, the zero time for none. Nothing vouches for it.
+func (t *Token) UnverifiedExpiry() time.Time { return Claims{members: t.claims}.Expires() }

@@ -225,9 +225,9 @@ func TestBlockChecksAllocateNothing(t *testing.T) {
 		block(t, list, blocks.Block{Kind: k, Issuer: corpIssuer, Value: "x"})
 		block(t, list, blocks.Block{Kind: k, Bundle: "acme", Issuer: corpIssuer, Value: "x"})
 	}
-	c := w.bearer(routeRead, w.mint(t, claims{"sid": "s"}))
+	raw := w.mint(t, claims{"sid": "s"})
+	c := w.bearer(routeRead, raw)
 	part := w.service.Parts[Name].(*part)
-	raw, _ := credential(c)
 	who, r := part.fromToken(c, raw)
 	if r.is() {
 		t.Fatal(r)

@@ -89,7 +89,11 @@ func (s *Server) open() (err error) {
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	if s.public, err = newPublic(publicOptions{settings: &options.Settings.HTTP, handlers: s.parts.handlers(), clock: options.Clock, logger: options.Logger}); err != nil {
+	handlers, err := s.publicHandlers()
+	if err != nil {
+		return err
+	}
+	if s.public, err = newPublic(publicOptions{settings: &options.Settings.HTTP, handlers: handlers, clock: options.Clock, logger: options.Logger}); err != nil {
 		return fmt.Errorf("opening public listener: %w", err)
 	}
 	if options.Settings.Admin.Address != "off" {
@@ -101,11 +105,17 @@ func (s *Server) open() (err error) {
 				snapshot: s.engine.Snapshot, limiter: s.parts.limiter, usage: s.parts.usage, audit: s.parts.audit,
 				clock: options.Clock, random: options.Random,
 			},
+			blocks: &blocksAdmin{list: s.parts.blocks, snapshot: s.engine.Snapshot, journal: s.journal()},
 		}); err != nil {
 			return fmt.Errorf("opening admin listener: %w", err)
 		}
 	}
 	return nil
+}
+
+// journal records what operators and issuers do.
+func (s *Server) journal() journal {
+	return journal{audit: s.parts.audit, clock: s.options.Clock, random: s.options.Random}
 }
 
 // abandon closes what New opened before it failed.

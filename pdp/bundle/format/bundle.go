@@ -54,6 +54,17 @@ type Authenticator struct {
 	Introspection introspection `yaml:"introspection"`
 	// SANs, for mtls, are the subject alternative names that are accepted, as exact names or with one trailing "*".
 	SANs []string `yaml:"sans"`
+	// Logout, for jwt, takes logout tokens of the issuer (OpenID Connect Back-Channel Logout); nil takes none.
+	Logout *logout `yaml:"logout"`
+}
+
+// Logout says which logout tokens of an issuer are taken.
+type logout struct {
+	// Audiences are the aud values of which a logout token must hold one: the client ids that users log in at.
+	Audiences []string `yaml:"audiences"`
+	// Ends is what a logout token ends that names a session: session (default), or subject, all sessions of the subject, for issuers
+	// whose access tokens have no sid.
+	Ends string `yaml:"ends"`
 }
 
 // Introspection says where an issuer is asked about its opaque tokens (RFC 7662), and for how long its answers hold.
@@ -189,6 +200,8 @@ type Identity struct {
 	Require string `yaml:"require"`
 	// DPoP says how tokens that are bound to a key are taken (RFC 9449); without it they are refused.
 	DPoP *dpop `yaml:"dpop"`
+	// Revocation says what to do where this replica does not know recently enough what is blocked; nil is the default.
+	Revocation *revocation `yaml:"revocation"`
 }
 
 // DPoP says how proofs of possession are checked.
@@ -203,6 +216,14 @@ type dpop struct {
 	Nonce string `yaml:"nonce"`
 	// OnError is what happens while nobody knows whether a proof was used before: deny (default) or allow.
 	OnError string `yaml:"on_error"`
+}
+
+// Revocation is the failure mode of blocks.
+type revocation struct {
+	// OnError is stale (default: what was known counts, and a replica that never knew denies), deny or allow.
+	OnError string `yaml:"on_error"`
+	// MaxAge is how old what a replica knows may be, 60s where the key is left out.
+	MaxAge *Duration `yaml:"max_age"`
 }
 
 // Policy is a Casbin model with its rules.

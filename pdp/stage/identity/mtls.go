@@ -95,7 +95,7 @@ func (p *part) fromCertificate(c *request.Certificate, now time.Time) (proven, r
 	if id == "" {
 		return proven{}, refusal{verdict.CertificateBad, "no accepted authenticator takes a name of the certificate"}
 	}
-	return proven{possessed: true, Subject: subject.Subject{
+	return proven{possessed: true, issued: c.NotBefore, Subject: subject.Subject{
 		Key:           subject.Key(subject.KindService, authenticator, id),
 		Kind:          subject.KindService,
 		Authenticator: authenticator,

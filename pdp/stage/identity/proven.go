@@ -3,6 +3,7 @@ package identity
 import (
 	"time"
 
+	"github.com/durward-pdp/durward/pdp/blocks"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/stage/identity/dpop"
 	"github.com/durward-pdp/durward/pdp/subject"
@@ -22,6 +23,8 @@ type proven struct {
 	// shown is the token as it came; use is the proof that came with it, once it was found sound.
 	shown shown
 	use   dpop.Verified
+	// blocked is what blocks the subject, found by checkRevoked; nil for nothing.
+	blocked *blocks.Block
 }
 
 // check looks at a proven subject in the light of the request and its route. The order of checks is what a client learns
@@ -29,10 +32,10 @@ type proven struct {
 type check func(p *part, c *pipeline.Case, route *requirement, who *proven) refusal
 
 // goodChecks say whether the credential is good: who fails them is nobody.
-var goodChecks = []check{(*part).checkBinding}
+var goodChecks = []check{(*part).checkBinding, (*part).checkRevoked}
 
 // enoughChecks say whether the subject may use the route: who fails them is known.
-var enoughChecks = []check{(*part).checkBound, (*part).checkScopes}
+var enoughChecks = []check{(*part).checkBlocked, (*part).checkBound, (*part).checkScopes}
 
 func (p *part) checkScopes(_ *pipeline.Case, route *requirement, who *proven) refusal {
 	if !holdsAll(who.Scopes, route.scopes) {

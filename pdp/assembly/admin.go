@@ -41,6 +41,7 @@ type adminOptions struct {
 	clock    func() time.Time
 	logger   *slog.Logger
 	limits   *limitsAdmin
+	keys     *keysAdmin
 }
 
 func newAdmin(o adminOptions) (*admin, error) {
@@ -60,6 +61,7 @@ func newAdmin(o adminOptions) (*admin, error) {
 	mux.Handle("GET /metrics", known.only(promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{})))
 	mux.Handle("GET /configz", known.only(configz(o)))
 	o.limits.register(mux, known, o.settings.Admin.Address)
+	o.keys.register(mux, known, o.settings.Admin.Address)
 	if settings.Local(o.settings.Admin.Address) {
 		// Profiles show what is in memory: they are for whoever is on the machine.
 		for path, handler := range map[string]http.HandlerFunc{

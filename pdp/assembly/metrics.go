@@ -61,6 +61,8 @@ type metrics struct {
 	replicas    prometheus.Gauge
 	stateSyncs  *prometheus.CounterVec
 	handshakes  prometheus.Counter
+
+	keyUsesDropped prometheus.Counter
 }
 
 // routeLabels gives the first routes their name as a label, and all others "other".
@@ -137,6 +139,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, m.stateSyncs, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
+	m.countAPIKeys()
 	return m
 }
 

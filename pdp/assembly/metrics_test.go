@@ -45,6 +45,7 @@ func observed(t *testing.T) *metrics {
 	shared.await(t.Context())
 	m.watchRedis(func() int { return 4 })
 	m.watchTokens(func() identity.CacheStats { return identity.CacheStats{Hits: 5, Misses: 6, Bytes: 7} })
+	m.keyUsesDropped.Inc()
 	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})
 	m.bundleLoads.WithLabelValues("acme", "loaded").Inc()
 	m.refused.WithLabelValues("/etc/durward/bundle").Set(1)

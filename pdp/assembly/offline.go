@@ -52,6 +52,7 @@ type Offline struct {
 	snapshot *pipeline.Snapshot
 	decoded  *format.Bundle
 	mint     *mint
+	keys     *keyMint
 }
 
 // NewOffline compiles a bundle. What is the operator's to choose is taken for chosen: how the client's address is found,
@@ -72,7 +73,15 @@ func NewOffline(o OfflineOptions) (*Offline, error) {
 	if err != nil {
 		return nil, err
 	}
-	off := &Offline{random: o.Random, stages: stagesWith(counting, identity.Options{Nonces: nonces})}
+	off := &Offline{random: o.Random}
+	credentials := identity.Options{Nonces: nonces}
+	if o.TestKeys {
+		if off.keys, err = newKeyMint(o.Random); err != nil {
+			return nil, err
+		}
+		credentials.APIKeys = off.keys.forStage()
+	}
+	off.stages = stagesWith(counting, credentials)
 	minter, err := newOfflineIssuer(o.Random)
 	if err != nil {
 		return nil, err
@@ -107,13 +116,22 @@ func (o *Offline) Bundle() *format.Bundle { return o.decoded }
 // Mint signs a token as the authenticator's issuer would, with a throw-away key that the engine takes for the issuer's.
 // The header may hold any members: alg chooses among the authenticator's algorithms, the first without it, and typ is
 // the first type that the authenticator takes. The claims are signed as they are, with the issuer as iss where they have none.
+//
+// Of an authenticator of kind api_key it makes an API key. The claims are then the members of its record: owner, kind, tenant, scopes,
+// roles, addresses, iat, exp and revoked; or id alone, of a key that the bundle ships. The header must be empty.
 func (o *Offline) Mint(authenticator string, header, claims map[string]any) (string, error) {
 	if o.mint == nil {
 		return "", ErrNoTestKeys
 	}
 	a, ok := o.decoded.Authenticators[authenticator]
+	if a.Kind == "api_key" {
+		if len(header) > 0 {
+			return "", errors.New("make an API key: a key has no header")
+		}
+		return o.keys.key(o.decoded, authenticator, &a, claims)
+	}
 	if !ok || a.Kind != "jwt" {
-		return "", fmt.Errorf("mint a token: the bundle has no authenticator %q of kind jwt", authenticator)
+		return "", fmt.Errorf("mint a token: the bundle has no authenticator %q of kind jwt or api_key", authenticator)
 	}
 	return o.mint.token(&a, header, claims)
 }

@@ -44,6 +44,7 @@ type parts struct {
 	leave   func()  // ends the beats of this replica
 	file    *audit.File
 	egress  *egress.Client
+	apiKeys *apiKeys
 	closed  chan struct{}
 }
 
@@ -62,6 +63,9 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if p.egress, err = newEgress(o.Settings.Egress); err != nil {
 		return nil, err
 	}
+	if p.apiKeys, err = newAPIKeys(&o, p.state, m); err != nil {
+		return nil, err
+	}
 	nonces, err := newNonces(&o.Settings.Identity)
 	if err != nil {
 		return nil, err
@@ -69,6 +73,7 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	p.stages = stagesWith(limitsStage, identity.Options{
 		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Nonces: nonces, Marks: p.state,
 		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
+		APIKeys:     p.apiKeys.forStage(),
 	})
 	m.watchTokens(p.stages.identity.CacheStats)
 	if p.issuer != nil {
@@ -271,6 +276,9 @@ func (p *parts) handlers() map[string]http.Handler {
 func (p *parts) close(ctx context.Context) error {
 	close(p.closed)
 	p.leave()
+	if p.apiKeys != nil {
+		p.apiKeys.leave()
+	}
 	if p.egress != nil {
 		p.egress.Close()
 	}

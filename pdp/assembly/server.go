@@ -100,6 +100,9 @@ func (s *Server) open() (err error) {
 				snapshot: s.engine.Snapshot, limiter: s.parts.limiter, usage: s.parts.usage, audit: s.parts.audit,
 				clock: options.Clock, random: options.Random,
 			},
+			keys: &keysAdmin{
+				snapshot: s.engine.Snapshot, keys: s.parts.apiKeys, audit: s.parts.audit, clock: options.Clock, random: options.Random,
+			},
 		}); err != nil {
 			return fmt.Errorf("opening admin listener: %w", err)
 		}

@@ -103,6 +103,11 @@ const (
 	ProofUnavailable Reason = "proof_unavailable"
 	BindingRequired  Reason = "binding_required"
 	UpstreamToken    Reason = "upstream_token_unavailable"
+
+	TokenRevoked  Reason = "token_revoked"
+	APIKeyUnknown Reason = "api_key_unknown"
+	APIKeyExpired Reason = "api_key_expired"
+	APIKeyAddress Reason = "api_key_address"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -148,7 +153,7 @@ var reasons = map[Reason]Info{
 	TokenClaim:        {401, InvalidToken, "a claim is missing or of the wrong type"},
 	CertificateBad:    {401, InvalidToken, "the client certificate cannot be read, is out of its time, or does not name one accepted subject"},
 	ScopeMissing:      {403, InsufficientScope, "the token lacks a scope of the route"},
-	KeysUnavailable:   {503, Unavailable, "the issuer's keys are not available"},
+	KeysUnavailable:   {503, Unavailable, "the keys to check the credential with, an issuer's or those of the table of API keys, are not available"},
 	NoMatchingRule:    {403, AccessDenied, "no rule allows it"},
 	RuleDenied:        {403, AccessDenied, "a rule denies it"},
 	GuardDenied:       {403, AccessDenied, "a guard denies it"},
@@ -174,6 +179,11 @@ var reasons = map[Reason]Info{
 	ProofNonce:       {401, UseNonce, "the DPoP proof lacks a nonce of the service, or the nonce is too old"},
 	ProofUnavailable: {503, Unavailable, "whether the DPoP proof was used before cannot be found out"},
 	BindingRequired:  {401, InvalidToken, "the route takes only credentials that are bound to a key or certificate of the client"},
+
+	TokenRevoked:  {401, InvalidToken, "the token or key was revoked"},
+	APIKeyUnknown: {401, InvalidToken, "there is no such API key: unknown, mistyped, of another authenticator, or with a wrong secret"},
+	APIKeyExpired: {401, InvalidToken, "the API key has expired, or was replaced and its overlap is over"},
+	APIKeyAddress: {401, InvalidToken, "the API key may not be used from the client's address"},
 }
 
 // Known reports whether r is on the list.

@@ -352,7 +352,8 @@ poll: 1h
 	}
 	if difference := cmp.Diff(want, got, cmp.Transformer("empty", func(s []string) []string { return append([]string{}, s...) }),
 		cmp.Transformer("callers", func(c []Caller) []Caller { return append([]Caller{}, c...) }),
-		cmp.Transformer("egress", func(e []Egress) []Egress { return append([]Egress{}, e...) })); difference != "" {
+		cmp.Transformer("egress", func(e []Egress) []Egress { return append([]Egress{}, e...) }),
+		cmp.Transformer("hash keys", func(k []HashKey) []HashKey { return append([]HashKey{}, k...) })); difference != "" {
 		t.Error(difference)
 	}
 	for d, want := range map[time.Duration]string{0: "0s", time.Second: "1s", 90 * time.Second: "90s", 48 * time.Hour: "48h", 1500 * time.Millisecond: "1500ms"} {

@@ -52,6 +52,18 @@ type Authenticator struct {
 	Roles *Roles `yaml:"roles"`
 	// SANs, for mtls, are the subject alternative names that are accepted, as exact names or with one trailing "*".
 	SANs []string `yaml:"sans"`
+	// Prefix, for api_key, is the label of its keys: dwk_LABEL_ is what they begin with, dwk_ where it is left out.
+	Prefix string `yaml:"prefix"`
+	// Keys, for api_key, says where its keys are written down.
+	Keys keySource `yaml:"keys"`
+}
+
+// keySource is where the keys of an authenticator are; exactly one member is set.
+type keySource struct {
+	// File is a file of the bundle.
+	File string `yaml:"file"`
+	// Table takes those that operators make with "durward keys create".
+	Table bool `yaml:"table"`
 }
 
 // JWKS is the source of an issuer's keys; exactly one member is set.

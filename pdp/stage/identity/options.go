@@ -21,6 +21,8 @@ type Options struct {
 	MarkTimeout time.Duration
 	// Nonces are those of proofs; without them no service can require one.
 	Nonces *dpop.Nonces
+	// APIKeys are what API keys are checked with; without them nobody here can tell whether a key is good.
+	APIKeys *APIKeys
 }
 
 // Marks remember what was used. They must be safe for concurrent use.

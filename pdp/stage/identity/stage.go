@@ -35,6 +35,7 @@ type part struct {
 	routes       []requirement      // by the route's index
 	issuers      map[string]*issuer // by the exact iss
 	certificates []*certificates    // in the order of identity.accept
+	keyrings     []*keyring         // the same; each has a prefix of its own
 	audiences    token.Audiences
 	challenges   challenges
 	cache        *tokenCache
@@ -127,7 +128,7 @@ func (p *part) establish(c *pipeline.Case, route *requirement) (*proven, refusal
 	case c.Given != nil && !c.Given.IsAnonymous():
 		who, r = p.fromGiven(c.Given)
 	case found.raw != "":
-		who, r = p.fromToken(c, found.raw)
+		who, r = p.fromCredential(c, found.raw)
 	case c.Given == nil && c.Request.Certificate != nil && len(p.certificates) > 0:
 		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
 	case route.mode == modeOptional && len(route.scopes) == 0:
@@ -141,6 +142,14 @@ func (p *part) establish(c *pipeline.Case, route *requirement) (*proven, refusal
 	judged := who // a copy, so that who is nobody costs nothing
 	judged.shown = found
 	return &judged, p.judge(c, route, &judged)
+}
+
+// fromCredential makes a subject of what a client brought, by the method that its form picks.
+func (p *part) fromCredential(c *pipeline.Case, raw string) (proven, refusal) {
+	if formOf(raw) == formAPIKey {
+		return p.fromAPIKey(c, raw)
+	}
+	return p.fromToken(c, raw)
 }
 
 // judge sets the case's subject if its credential is good, and says whether it is good enough.

@@ -86,9 +86,12 @@ func (c *checkCommand) token(off *assembly.Offline, now time.Time) (string, erro
 		return "", err
 	}
 	// What an access token must hold (RFC 9068) and nobody wants to type; null leaves a claim out.
-	claims := map[string]any{"jti": "check", "client_id": "durward-check", "iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()}
-	if audiences := audiencesOf(off.Bundle(), name); len(audiences) > 0 {
-		claims["aud"] = audiences
+	claims := map[string]any{"iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()}
+	if off.Bundle().Authenticators[name].Kind == "jwt" {
+		claims["jti"], claims["client_id"] = "check", "durward-check"
+		if audiences := audiencesOf(off.Bundle(), name); len(audiences) > 0 {
+			claims["aud"] = audiences
+		}
 	}
 	maps.Copy(claims, given)
 	maps.DeleteFunc(claims, func(_ string, value any) bool { return value == nil })
@@ -115,14 +118,14 @@ func audiencesOf(b *format.Bundle, authenticator string) []string {
 func (c *checkCommand) authenticator(off *assembly.Offline) (string, error) {
 	var names []string
 	for name, a := range off.Bundle().Authenticators {
-		if a.Kind == "jwt" {
+		if a.Kind == "jwt" || a.Kind == "api_key" && name == c.Authenticator {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
 	switch {
 	case c.Authenticator != "" && !slices.Contains(names, c.Authenticator):
-		return "", fmt.Errorf("%w --authenticator: the bundle has no %q of kind jwt, but %q", errInvalid, c.Authenticator, names)
+		return "", fmt.Errorf("%w --authenticator: the bundle has no %q of kind jwt or api_key, but %q", errInvalid, c.Authenticator, names)
 	case c.Authenticator != "":
 		return c.Authenticator, nil
 	case len(names) != 1:

@@ -102,6 +102,7 @@ var serviceKeys = map[string]key{
 	"identity.mode":                           {by: byIdentity, values: []string{"required", "optional", "none"}},
 	"identity.accept":                         {by: byIdentity},
 	"identity.audiences":                      {by: byIdentity},
+	"identity.credentials":                    {by: byIdentity},
 	"identity.resource_metadata":              {by: byIdentity},
 	"identity.require":                        {by: byIdentity, values: []string{"bound"}},
 	"identity.dpop":                           {by: byIdentity},

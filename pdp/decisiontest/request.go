@@ -152,6 +152,9 @@ func refuse(r *request.Request, reason verdict.Reason) {
 	}
 }
 
+// tokenHere stands in a header's value for the request's token, for services that take it from another place than Authorization.
+const tokenHere = "{token}"
+
 // takeHeader keeps the lines as an adapter does: names in lower case, the host in its own field.
 func takeHeader(r *request.Request, in *suite.Request, parts *Parts) {
 	lines := make([]suite.Line, 0, len(in.Headers)+len(in.Lines)+2)
@@ -159,7 +162,13 @@ func takeHeader(r *request.Request, in *suite.Request, parts *Parts) {
 		lines = append(lines, suite.Line{Name: name, Value: in.Headers[name]})
 	}
 	lines = append(lines, in.Lines...)
-	if parts.Token != "" {
+	placed := false
+	for i := range lines {
+		if parts.Token != "" && strings.Contains(lines[i].Value, tokenHere) {
+			placed, lines[i].Value = true, strings.ReplaceAll(lines[i].Value, tokenHere, parts.Token)
+		}
+	}
+	if parts.Token != "" && !placed {
 		lines = append(lines, suite.Line{Name: "authorization", Value: orDefault(parts.Scheme, "Bearer") + " " + parts.Token})
 	}
 	if parts.Proof != "" {

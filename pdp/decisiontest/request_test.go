@@ -44,6 +44,12 @@ func TestNewRequest(t *testing.T) {
 		{name: "a token", parts: Parts{Token: "t"}, want: func(r *request.Request) {
 			r.Header = request.Header{{Name: "authorization", Value: "Bearer t"}}
 		}},
+		{name: "a token where a header says so", in: suite.Request{Headers: map[string]string{"cookie": "a=1; s={token}"}}, parts: Parts{Token: "t"}, want: func(r *request.Request) {
+			r.Header = request.Header{{Name: "cookie", Value: "a=1; s=t"}}
+		}},
+		{name: "no token for a header", in: suite.Request{Headers: map[string]string{"x-a": "{token}"}}, want: func(r *request.Request) {
+			r.Header = request.Header{{Name: "x-a", Value: "{token}"}}
+		}},
 		{name: "two credentials", in: suite.Request{Headers: map[string]string{"authorization": "Basic eA=="}}, parts: Parts{Token: "t"}, want: func(r *request.Request) {
 			r.Header = request.Header{{Name: "authorization", Value: "Basic eA=="}, {Name: "authorization", Value: "Bearer t"}}
 			r.Invalid = "duplicate_header"

@@ -103,6 +103,7 @@ const (
 	ProofNonce               Reason = "proof_nonce"
 	ProofUnavailable         Reason = "proof_unavailable"
 	BindingRequired          Reason = "binding_required"
+	CrossSite                Reason = "cross_site"
 	TokenInactive            Reason = "token_inactive"
 	IntrospectionUnavailable Reason = "introspection_unavailable"
 	TokenRevoked             Reason = "token_revoked"
@@ -183,6 +184,7 @@ var reasons = map[Reason]Info{
 	ProofNonce:               {401, UseNonce, "the DPoP proof lacks a nonce of the service, or the nonce is too old"},
 	ProofUnavailable:         {503, Unavailable, "whether the DPoP proof was used before cannot be found out"},
 	BindingRequired:          {401, InvalidToken, "the route takes only credentials that are bound to a key or certificate of the client"},
+	CrossSite:                {403, AccessDenied, "a browser sent the credential in a cookie along with a request that another site made"},
 	TokenInactive:            {401, InvalidToken, "the issuer says that the token is not active: expired, revoked, or none of its own"},
 	IntrospectionUnavailable: {503, Unavailable, "the issuer could not be asked about an opaque token, or its answer is not sound"},
 	TokenRevoked:             {401, InvalidToken, "the token, its session or the key behind it is blocked, or it was issued before a time that is; a new login may help"},

@@ -206,6 +206,8 @@ type Identity struct {
 	Accept []string `yaml:"accept"`
 	// Audiences are the aud values of which a token must hold one.
 	Audiences []string `yaml:"audiences"`
+	// Credentials are where a credential is taken from: authorization (default), header:NAME, cookie:NAME.
+	Credentials []string `yaml:"credentials"`
 	// ResourceMetadata is the https URL of the service's protected resource metadata (RFC 9728), named in challenges.
 	ResourceMetadata string `yaml:"resource_metadata"`
 	// Require is empty, or bound for a service that takes only credentials bound to a key or certificate of the client.

@@ -12,11 +12,13 @@ type shown struct {
 	raw string // "" for none
 	// dpop is set for one that came with the scheme DPoP, which promises a proof.
 	dpop bool
+	// cookie is set for one that came in a cookie, which browsers send along unasked.
+	cookie bool
 }
 
-// credential returns the one token of a request, or why the request cannot be understood. The scheme DPoP counts where the service
-// takes proofs. It allocates nothing, whatever came.
-func credential(c *pipeline.Case, takesDPoP bool) (shown, verdict.Reason) {
+// credential returns the one credential of a request, or why the request cannot be understood. The scheme DPoP counts where the service
+// takes proofs, and other places than Authorization where it names them. It allocates nothing, whatever came.
+func (p *part) credential(c *pipeline.Case) (shown, verdict.Reason) {
 	if c.Request.Operation != nil {
 		// Header fields beside an operation are those of the caller's own call, not of the subject.
 		return shown{raw: c.Request.Operation.Credential}, ""
@@ -24,15 +26,16 @@ func credential(c *pipeline.Case, takesDPoP bool) (shown, verdict.Reason) {
 	if holdsToken(c.Match.Query) {
 		return shown{}, verdict.CredentialsInQuery
 	}
-	value, count := c.Request.Header.Get("authorization")
-	switch count {
-	case 0:
-		return shown{}, ""
-	case 1:
-		return readAuthorization(value, takesDPoP)
-	default:
+	var found shown
+	if value, count := c.Request.Header.Get("authorization"); count == 1 {
+		var reason verdict.Reason
+		if found, reason = readAuthorization(value, p.proofs != nil); reason != "" {
+			return shown{}, reason
+		}
+	} else if count > 1 {
 		return shown{}, verdict.CredentialsClash
 	}
+	return p.places.search(c, found)
 }
 
 // readAuthorization reads the value of an Authorization field. Another scheme is no token, unless a credential of ours

@@ -32,7 +32,7 @@ type proven struct {
 type check func(p *part, c *pipeline.Case, route *requirement, who *proven) refusal
 
 // goodChecks say whether the credential is good: who fails them is nobody.
-var goodChecks = []check{(*part).checkBinding, (*part).checkRevoked}
+var goodChecks = []check{(*part).checkSite, (*part).checkBinding, (*part).checkRevoked}
 
 // enoughChecks say whether the subject may use the route: who fails them is known.
 var enoughChecks = []check{(*part).checkBlocked, (*part).checkBound, (*part).checkScopes}

@@ -46,6 +46,7 @@ type part struct {
 	keyrings     []*keyring         // the same; each has a prefix of its own
 	audiences    token.Audiences
 	challenges   challenges
+	places       places
 	cache        *tokenCache
 	definitions  [sha256.Size]byte // of all authenticators that are accepted
 	proofs       *proofs           // nil where the service takes none
@@ -86,6 +87,7 @@ func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.
 	c := &compiler{options: &s.options, bundle: b, service: service, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(service), cache: s.cache, blocks: s.options.Blocks}}
 	c.authenticators()
 	c.audiences()
+	c.places()
 	c.metadata()
 	c.proofs()
 	c.revocation()
@@ -128,7 +130,7 @@ func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requireme
 	var found shown
 	reason := verdict.Reason("")
 	if c.Given == nil {
-		found, reason = credential(c, p.proofs != nil)
+		found, reason = p.credential(c)
 	}
 	if reason != "" {
 		return nil, refusal{reason: reason}

@@ -125,7 +125,7 @@ type Request struct {
 	Path string `yaml:"path"`
 	// Protocol is HTTP/1.1 where it is left out.
 	Protocol string `yaml:"protocol"`
-	// Token names a token of the suite; it comes in one Authorization: Bearer line.
+	// Token names a token of the suite; it comes in one Authorization: Bearer line, or where a header's value says {token}.
 	Token string `yaml:"token"`
 	// Proof says where the proof differs from one that fits. The token must be bound to a key (dpop).
 	Proof *proof `yaml:"proof"`

@@ -97,6 +97,7 @@ var owners = []owner{
 	{"github.com/casbin/casbin/v2", []string{"pdp/stage/policy", "pdp/stage/policy/pattern"}, "its Enforcer, memo and panics stay behind one door"},
 	{"github.com/casbin/govaluate", []string{"pdp/stage/policy"}, "expressions belong to Casbin's models"},
 	{"github.com/golang-jwt/jwt/v5", []string{"pdp/token"}, "alone it is not a strict verifier"},
+	{"github.com/c2sp/wycheproof", []string{"pdp/token"}, "the vectors of tokens and keys, for tests"},
 	{"github.com/go-json-experiment/json", []string{"pdp/token"}, "strict JSON is a rule of tokens and keys"},
 	{"github.com/redis/go-redis/v9", []string{"ratelimiter/redis", "ratelimiter/redis/connection", "pdp/state/redis"}, "the Redis client has named users"},
 	{"github.com/goccy/go-yaml", []string{"pdp/bundle/format"}, "files are decoded strictly in one place"},

@@ -1,6 +1,6 @@
 module github.com/durward-pdp/durward/test/bench
 
-go 1.26.0
+go 1.26.4
 
 require (
 	github.com/casbin/casbin/v2 v2.135.0

@@ -13,6 +13,7 @@ const (
 	InsufficientScope   Public = "insufficient_scope"
 	InvalidProof        Public = "invalid_dpop_proof" // RFC 9449, sections 7.1 and 9
 	UseNonce            Public = "use_dpop_nonce"
+	InsufficientLogin   Public = "insufficient_user_authentication" // RFC 9470, section 3
 	CredentialsRequired Public = "credentials_required"
 	AccessDenied        Public = "access_denied"
 	NotFound            Public = "not_found"
@@ -105,6 +106,7 @@ const (
 	BindingRequired          Reason = "binding_required"
 	TokenInactive            Reason = "token_inactive"
 	IntrospectionUnavailable Reason = "introspection_unavailable"
+	AssuranceLow             Reason = "assurance_insufficient"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -178,6 +180,7 @@ var reasons = map[Reason]Info{
 	BindingRequired:          {401, InvalidToken, "the route takes only credentials that are bound to a key or certificate of the client"},
 	TokenInactive:            {401, InvalidToken, "the issuer says that the token is not active: expired, revoked, or none of its own"},
 	IntrospectionUnavailable: {503, Unavailable, "the issuer could not be asked about an opaque token, or its answer is not sound"},
+	AssuranceLow:             {401, InsufficientLogin, "the subject's login is weaker or older than the route wants"},
 }
 
 // Known reports whether r is on the list.

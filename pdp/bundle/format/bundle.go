@@ -324,9 +324,13 @@ type Resource struct {
 	Properties map[string]Attribute `yaml:"properties"`
 }
 
-// Assurance is the login strength that a route needs (RFC 9470).
+// Assurance is the login strength that a route needs (RFC 9470). What is written must all hold.
 type assurance struct {
-	ACR    []string `yaml:"acr"`
+	// ACR are the authentication context classes of which the login must have one, in the order in which they are preferred.
+	ACR []string `yaml:"acr"`
+	// AMR are authentication methods of which the login must have used all.
+	AMR []string `yaml:"amr"`
+	// MaxAge is how long ago the login may be, in whole seconds.
 	MaxAge Duration `yaml:"max_age"`
 }
 

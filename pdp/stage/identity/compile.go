@@ -282,7 +282,8 @@ func (c *compiler) routes() {
 		at := fmt.Sprintf("$.routes[%d]", i)
 		mode := c.mode(at+".identity", r.Identity, preset)
 		c.scopes(at, r.Scopes, mode)
-		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service, r.Scopes), bound: c.bound(at, r, mode)}
+		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service, r.Scopes), bound: c.bound(at, r, mode),
+			assurance: c.assurance(at, r, mode)}
 		unmet = unmet || r.Access != "public" && mode != modeNone && len(c.service.Identity.Accept) == 0
 	}
 	if unmet {

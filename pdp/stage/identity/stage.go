@@ -56,6 +56,13 @@ type requirement struct {
 	bound  bool // only credentials that are bound
 	// challenge is the WWW-Authenticate of a subject that lacks a scope.
 	challenge string
+	// assurance is the login strength; the zero assurance needs none.
+	assurance assurance
+}
+
+// anybody says whether who has no credentials may pass an optional route.
+func (r *requirement) anybody() bool {
+	return r.mode == modeOptional && len(r.scopes) == 0 && !r.assurance.needed()
 }
 
 // mode says whether a route needs credentials. The zero mode does.
@@ -137,7 +144,7 @@ func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requireme
 		who, r = p.fromCredential(ctx, c, found.raw)
 	case c.Given == nil && c.Request.Certificate != nil && len(p.certificates) > 0:
 		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
-	case route.mode == modeOptional && len(route.scopes) == 0:
+	case route.anybody():
 		return nil, refusal{}
 	default:
 		return nil, refusal{reason: verdict.TokenMissing}
@@ -193,8 +200,12 @@ func (p *part) deny(c *pipeline.Case, route *requirement, r refusal) pipeline.Ou
 		return c.Outage(r.reason)
 	}
 	challenge := p.challenges.of(r.reason.Public())
-	if r.reason == verdict.ScopeMissing {
+	switch r.reason {
+	case verdict.ScopeMissing:
 		challenge = route.challenge
+	case verdict.AssuranceLow:
+		challenge = route.assurance.challenge
+	default:
 	}
 	if p.proofs != nil {
 		challenge = p.proofs.challenge(c, route, r.reason, challenge, p.challenges.missing)

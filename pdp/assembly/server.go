@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,7 +90,10 @@ func (s *Server) open() (err error) {
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	if s.public, err = newPublic(publicOptions{settings: &options.Settings.HTTP, handlers: s.parts.handlers(), clock: options.Clock, logger: options.Logger}); err != nil {
+	documents := resourceMetadata{identity: s.parts.stages.identity, snapshot: s.engine.Snapshot}
+	handlers := s.parts.handlers()
+	maps.Copy(handlers, documents.handlers())
+	if s.public, err = newPublic(publicOptions{settings: &options.Settings.HTTP, handlers: handlers, clock: options.Clock, logger: options.Logger}); err != nil {
 		return fmt.Errorf("opening public listener: %w", err)
 	}
 	if options.Settings.Admin.Address != "off" {

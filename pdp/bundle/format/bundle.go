@@ -189,6 +189,8 @@ type Identity struct {
 	Require string `yaml:"require"`
 	// DPoP says how tokens that are bound to a key are taken (RFC 9449); without it they are refused.
 	DPoP *dpop `yaml:"dpop"`
+	// Metadata describes the service as a protected resource, in the place of ResourceMetadata: the server publishes it.
+	Metadata *resourceMetadata `yaml:"metadata"`
 }
 
 // DPoP says how proofs of possession are checked.
@@ -203,6 +205,17 @@ type dpop struct {
 	Nonce string `yaml:"nonce"`
 	// OnError is what happens while nobody knows whether a proof was used before: deny (default) or allow.
 	OnError string `yaml:"on_error"`
+}
+
+// ResourceMetadata is what protected resource metadata (RFC 9728, section 2) say besides what the service says elsewhere.
+type resourceMetadata struct {
+	// Resource is the resource's identifier, an https URL whose host and path are the service's.
+	Resource string `yaml:"resource"`
+	// Name is what people call the resource, Documentation an https URL of what developers should read.
+	Name          string `yaml:"name"`
+	Documentation string `yaml:"documentation"`
+	// CertificateBound says that clients may bring tokens that are bound to their TLS certificate.
+	CertificateBound bool `yaml:"certificate_bound"`
 }
 
 // Policy is a Casbin model with its rules.

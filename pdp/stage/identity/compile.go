@@ -3,7 +3,6 @@ package identity
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -56,19 +55,6 @@ func (c *compiler) define() {
 	var err error
 	if c.part.definitions, err = definitionsOf(c.bundle, c.service.Identity.Accept); err != nil {
 		c.inService("$.identity.accept", err.Error())
-	}
-}
-
-// metadata checks the URL that challenges name: https, a host, and nothing that a header could not carry.
-func (c *compiler) metadata() {
-	text := c.service.Identity.ResourceMetadata
-	if text == "" {
-		return
-	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" ||
-		strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
-		c.inService("$.identity.resource_metadata", "resource_metadata must be an https URL in ASCII, without user and fragment")
 	}
 }
 

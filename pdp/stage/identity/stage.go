@@ -47,6 +47,7 @@ type part struct {
 	cache        *tokenCache
 	definitions  [sha256.Size]byte // of all authenticators that are accepted
 	proofs       *proofs           // nil where the service takes none
+	metadata     metadata
 }
 
 // requirement is what one route needs of a subject.

@@ -57,6 +57,10 @@ var bundleKeys = map[string]key{
 	"authenticators.*.roles.allow":    {by: byIdentity},
 	"authenticators.*.sans":           {by: byIdentity},
 
+	"authenticators.*.spiffe":              {by: byIdentity},
+	"authenticators.*.spiffe.trust_domain": {by: byIdentity},
+	"authenticators.*.spiffe.paths":        {by: byIdentity},
+
 	"authenticators.*.introspection":                       {by: byIdentity},
 	"authenticators.*.introspection.url":                   {by: byIdentity},
 	"authenticators.*.introspection.client":                {by: byIdentity},

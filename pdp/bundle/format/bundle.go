@@ -52,8 +52,19 @@ type Authenticator struct {
 	Roles *Roles `yaml:"roles"`
 	// Introspection, for introspection, says where and how the issuer is asked about its opaque tokens.
 	Introspection introspection `yaml:"introspection"`
-	// SANs, for mtls, are the subject alternative names that are accepted, as exact names or with one trailing "*".
+	// SANs, for mtls, are the subject alternative names that are accepted: exact names, URIs that end in "*", DNS names that begin
+	// with "*.".
 	SANs []string `yaml:"sans"`
+	// SPIFFE, for mtls, are the SPIFFE ids that are accepted.
+	SPIFFE *spiffe `yaml:"spiffe"`
+}
+
+// SPIFFE are SPIFFE ids of one trust domain.
+type spiffe struct {
+	// TrustDomain is the name of the trust domain.
+	TrustDomain string `yaml:"trust_domain"`
+	// Paths are patterns of paths, /ns/{ns}/sa/{sa} or /ns/shop/*. What stands in the place of {ns} is the claim ns.
+	Paths []string `yaml:"paths"`
 }
 
 // Introspection says where an issuer is asked about its opaque tokens (RFC 7662), and for how long its answers hold.

@@ -58,26 +58,6 @@ func (c *compiler) define() {
 	}
 }
 
-func (c *compiler) mtls(name string, a *format.Authenticator) {
-	path := "$.authenticators." + name
-	if a.Roles != nil {
-		c.inBundle(path+".roles", "roles come from the claims of a token; a certificate has none")
-	}
-	if len(a.SANs) == 0 {
-		c.inBundle(path+".sans", "sans is missing: it lists the subject alternative names to accept")
-	}
-	out := &certificates{authenticator: name}
-	for i, text := range a.SANs {
-		pattern, problem := newNamePattern(text)
-		if problem != "" {
-			c.inBundle(fmt.Sprintf("%s.sans[%d]", path, i), problem)
-			continue
-		}
-		out.patterns = append(out.patterns, pattern)
-	}
-	c.part.certificates = append(c.part.certificates, out)
-}
-
 func (c *compiler) jwt(name string, a *format.Authenticator, accepted string) {
 	path := "$.authenticators." + name
 	i := &issuer{authenticator: name, verifier: c.verifier(name, a), keys: c.keys(path, a), claims: c.claims(path, a)}

@@ -21,10 +21,11 @@ func (p *part) fromGiven(given *subject.Subject) (proven, refusal) {
 		}
 		who.Roles, dropped = i.filter(given.Roles)
 	case subject.KindService:
-		if !p.takesCertificatesOf(who.Authenticator) {
+		a := p.certificatesOf(who.Authenticator)
+		if a == nil {
 			return proven{}, refusal{verdict.CertificateBad, "the given subject's authenticator is none that the service accepts for certificates"}
 		}
-		who.Roles, dropped = nil, len(given.Roles)
+		who.Roles, dropped = filterRoles(given.Roles, a.roles, a.anyRole)
 	default:
 		return proven{}, refusal{verdict.TokenClaim, "the given subject is of no known kind"}
 	}
@@ -45,11 +46,12 @@ func (p *part) issuerOf(authenticator string) *issuer {
 	return nil
 }
 
-func (p *part) takesCertificatesOf(authenticator string) bool {
+// certificatesOf returns the accepted authenticator of kind mtls with that name; nil when there is none.
+func (p *part) certificatesOf(authenticator string) *certificates {
 	for _, c := range p.certificates {
 		if c.authenticator == authenticator {
-			return true
+			return c
 		}
 	}
-	return false
+	return nil
 }

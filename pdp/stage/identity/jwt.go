@@ -180,8 +180,12 @@ func name(claims token.Claims) func(token.Path) (string, error) {
 // filter keeps the roles that the authenticator may assert and counts the others. A role that looks like the key of a
 // subject would make this subject that other one, so it is dropped whatever the list says.
 func (i *issuer) filter(roles []string) (kept []string, dropped int) {
+	return filterRoles(roles, i.roles, i.anyRole)
+}
+
+func filterRoles(roles []string, allowed map[string]bool, anyRole bool) (kept []string, dropped int) {
 	for _, role := range roles {
-		if (i.anyRole || i.roles[role]) && isIdentifier(role) && !subject.IsKeyShaped(role) {
+		if (anyRole || allowed[role]) && isIdentifier(role) && !subject.IsKeyShaped(role) {
 			kept = append(kept, role)
 		} else {
 			dropped++

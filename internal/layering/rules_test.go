@@ -21,12 +21,13 @@ var (
 	attributeAndBelow = []string{"pdp/attribute", "pdp/request", "pdp/route", "pdp/subject"}
 	pipelineAndBelow  = append([]string{"pdp/pipeline", "pdp/verdict"}, attributeAndBelow...)
 	forStages         = append([]string{"pdp/bundle/format"}, pipelineAndBelow...)
-	forAdapters       = []string{"pdp/request", "pdp/subject", "pdp/unary", "pdp/verdict"}
+	forAdapters       = []string{"pdp/request", "pdp/request/clientcert", "pdp/subject", "pdp/unary", "pdp/verdict"}
 )
 
 // importRules is default deny: a package without a row fails, and an import that its row does not list fails.
 var importRules = []rule{
 	{tree: "pdp/request", why: "the domain's own types know nobody"},
+	{tree: "pdp/request/clientcert", may: []string{"pdp/request"}, why: "what a header says of a certificate becomes a certificate or an error"},
 	{tree: "pdp/subject", why: "the domain's own types know nobody"},
 	{tree: "pdp/verdict", why: "the domain's own types know nobody"},
 	{tree: "pdp/route", may: []string{"pdp/request", "pdp/verdict", "pdp/bundle/format"}, why: "paths and lookup need a request and the decoded tables, no more"},
@@ -61,7 +62,7 @@ var importRules = []rule{
 	{tree: "pdp/bundle/format/suite", tests: []string{"pdp/bundle/format"}, why: "decoded structs of decision tests, no logic"},
 	{tree: "pdp/decisiontest", may: []string{"pdp/bundle/format", "pdp/bundle/format/suite", "pdp/bundle/format/ratelimits", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token"}, tests: []string{"pdp/assembly"}, why: "decision tests run against any decider"},
 	{tree: "pdp/assembly", may: []string{"pdp/...", "ratelimiter/..."}, tests: []string{"proto/...", "clients/...", "deploy/quickstart"}, why: "the one place that names every part; nothing outside the server"},
-	{tree: "pdp/assembly/settings", may: []string{"pdp/bundle/format", "pdp/request"}, why: "the operator's settings, decoded and checked; they start nothing"},
+	{tree: "pdp/assembly/settings", may: []string{"pdp/bundle/format", "pdp/request", "pdp/request/clientcert"}, why: "the operator's settings, decoded and checked; they start nothing"},
 	{tree: "pdp/assembly/limitsapi", why: "the admin listener's documents, for the server that writes and the command that reads them"},
 	{tree: "pdp/lint", may: []string{"pdp/bundle", "pdp/bundle/format", "pdp/attribute", "pdp/decisiontest", "pdp/stage/policy"}, tests: []string{"pdp/assembly"}, why: "a tool over bundles, not a server"},
 	{tree: "ratelimiter/...", may: []string{"ratelimiter/..."}, why: "usable without pdp"},
@@ -135,7 +136,8 @@ const wiredIn = "pdp/assembly"
 // mustFuzz are the packages that parse what others wrote. Besides these, a package that exports a function with one of
 // parserPrefixes must have a fuzz test too.
 var mustFuzz = []string{
-	"pdp/request",              // forwarded addresses, certificate headers
+	"pdp/request",              // forwarded addresses, certificates
+	"pdp/request/clientcert",   // certificates in headers
 	"pdp/route",                // paths, hosts
 	"pdp/token",                // tokens, keys
 	"pdp/stage/identity/dpop",  // proofs, their URLs

@@ -99,6 +99,7 @@ type forwardedCertificate struct {
 	hash, cert string
 	uris, dns  []string
 	once       map[string]bool // keys that may come once and came
+	last       string          // key
 }
 
 // readForwardedClientCert reads Envoy's header: one element of pairs KEY=VALUE with ';' between, as the gateway next to us wrote it. Elements of
@@ -161,13 +162,11 @@ func cutForwardedValue(s string) (value, rest string, err error) {
 
 // take keeps a pair. Keys that nobody knows are refused: what they say could contradict the others.
 func (f *forwardedCertificate) take(key, value string) error {
+	f.last = key
 	switch key {
 	case "By": // names of the gateway
 		return nil
 	case "URI", "DNS":
-		if value == "" { // Envoy writes the key for certificates without such a name
-			return nil
-		}
 		if len(value) > maxForwardedName {
 			return request.ErrCertificate
 		}
@@ -192,16 +191,16 @@ func (f *forwardedCertificate) take(key, value string) error {
 	return nil
 }
 
-// certificate makes a certificate of the element. The hash is mandatory, because Envoy writes it before any name of the client's
-// certificate, which it does not quote: a name that pretends to be a certificate does not fit it. Without the certificate
-// itself, its URIs and its hash are taken, and nothing else.
+// certificate makes a certificate of the element. Envoy quotes no name of the client's certificate, so that a name can pretend to be
+// further pairs. The hash stands before all of them and is mandatory: no other certificate fits it. Without the certificate itself,
+// its one URI is taken, as the last pair: nothing behind it can have been cut off it.
 func (f *forwardedCertificate) certificate() (*request.Certificate, error) {
 	var hash [sha256.Size]byte
 	if n, err := hex.Decode(hash[:], []byte(f.hash[:min(len(f.hash), 2*len(hash))])); err != nil || n != len(hash) || f.hash != hex.EncodeToString(hash[:]) {
 		return nil, request.ErrCertificate
 	}
 	if !f.once["Cert"] {
-		if len(f.uris) == 0 {
+		if len(f.uris) != 1 || f.uris[0] == "" || f.last != "URI" {
 			return nil, request.ErrCertificate
 		}
 		return &request.Certificate{URIs: f.uris, Thumbprint: hash, Unseen: true}, nil
@@ -213,8 +212,9 @@ func (f *forwardedCertificate) certificate() (*request.Certificate, error) {
 	return c, nil
 }
 
+// within says whether all has each of some. Envoy writes keys without a value for certificates without such a name.
 func within(some, all []string) bool {
-	return !slices.ContainsFunc(some, func(name string) bool { return !slices.Contains(all, name) })
+	return !slices.ContainsFunc(some, func(name string) bool { return name != "" && !slices.Contains(all, name) })
 }
 
 // readClientCert reads Client-Cert: one byte sequence without parameters (RFC 9440, section 2.2).

@@ -116,7 +116,7 @@ func TestForwardedClientCert(t *testing.T) {
 		t.Errorf("two URIs: %+v, %v", two, err)
 	}
 	// Without the certificate: its URIs and its hash, and nothing else that is told.
-	unseen, err := r.Certificate(nil, request.Header{line("x-forwarded-client-cert", by+"Hash="+hash+`;Subject="CN=root";URI=`+id+";DNS=root.example.org")})
+	unseen, err := r.Certificate(nil, request.Header{line("x-forwarded-client-cert", by+"Hash="+hash+`;Subject="CN=root";URI=`+id)})
 	if err != nil || !unseen.Unseen || !slices.Equal(unseen.URIs, []string{id}) || len(unseen.DNSNames) > 0 || unseen.Subject != "" || hex.EncodeToString(unseen.Thumbprint[:]) != hash {
 		t.Errorf("without the certificate: %+v, %v", unseen, err)
 	}
@@ -151,6 +151,11 @@ func TestForwardedClientCert(t *testing.T) {
 		"a hash alone":                  {"Hash=" + hash, request.ErrCertificate},
 		"a hash and a DNS name":         {"Hash=" + hash + ";DNS=web.example.org", request.ErrCertificate},
 		"a hash and no URI":             {"Hash=" + hash + ";URI=", request.ErrCertificate},
+		"a DNS name behind the URI":     {"Hash=" + hash + ";URI=" + id + ";DNS=web.example.org", request.ErrCertificate},
+		"a subject behind the URI":      {"Hash=" + hash + ";URI=" + id + `;Subject="CN=x"`, request.ErrCertificate},
+		"two URIs and no certificate":   {"Hash=" + hash + ";URI=" + id + ";URI=" + other, request.ErrCertificate},
+		"an empty URI behind":           {"Hash=" + hash + ";URI=" + id + ";URI=", request.ErrCertificate},
+		"an empty URI in front":         {"Hash=" + hash + ";URI=;URI=" + id, request.ErrCertificate},
 		"names alone":                   {"URI=" + id, request.ErrCertificate},
 		"an open quote":                 {"Hash=" + hash + `;Cert="` + cert, request.ErrCertificate},
 		"text behind a quote":           {"Hash=" + hash + `;Cert="` + cert + `"x`, request.ErrCertificate},

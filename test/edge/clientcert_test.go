@@ -43,6 +43,7 @@ func forwarding(text string) string {
 	const shown, hidden = "include_peer_certificate: true", "include_peer_certificate: false"
 	listeners := told("SANITIZE_SET", all, shown, hidden)
 	for name, another := range map[string]string{
+		clearDoor:  cleartext(told("SANITIZE_SET", all, shown, hidden)),
 		namesDoor:  told("SANITIZE_SET", "{uri: true}", shown, hidden),
 		bothDoor:   told("SANITIZE_SET", "{uri: true}"),
 		appendDoor: told("APPEND_FORWARD", all, shown, hidden),
@@ -111,6 +112,7 @@ func TestForwardedClientCert(t *testing.T) {
 		"another's, and the client's header":    {edgeDoor, refused, []tls.Certificate{stranger}, []string{forged}},
 		"another's names, and a header":         {namesDoor, refused, []tls.Certificate{stranger}, []string{forged}},
 		"its own, and the header of another":    {edgeDoor, passes, []tls.Certificate{good}, []string{told(stranger, ";URI="+office), forged}},
+		"over plain text, and a header":         {clearDoor, outcome{403, "tls_required"}, nil, []string{forged}},
 		"a header in another spelling":          {edgeDoor, none, nil, []string{strings.Replace(forged, "x-forwarded", "X-FORWARDED", 1)}},
 		"a header that is another proxy's":      {edgeDoor, none, nil, []string{"client-cert: :" + base64.StdEncoding.EncodeToString(good.Certificate[0]) + ":"}},
 		"a gateway that appends, alone":         {appendDoor, passes, []tls.Certificate{good}, nil},
@@ -140,6 +142,9 @@ func TestForwardedClientCert(t *testing.T) {
 			got := e.send(t, row.door, text(row.fields...), row.client...)
 			e.pathOutcome(t, name, row.want, got)
 			found := e.record(t, got.id)
+			if row.door == clearDoor && found.text("request.certificate.thumbprint") != "" {
+				t.Errorf("a certificate over plain text: %v", found)
+			}
 			if row.want == passes && found.text("subject.key") != "service:workloads:"+batch {
 				t.Errorf("subject %s", found.text("subject.key"))
 			}

@@ -259,7 +259,7 @@ func readByteSequence(s string) ([]byte, error) {
 	if !opened || !closed || inner == "" || len(inner) > maxForwardedCertificate {
 		return nil, request.ErrCertificate
 	}
-	out, err := base64.StdEncoding.Strict().DecodeString(inner)
+	out, err := base64.StdEncoding.DecodeString(inner)
 	if err != nil || !bytes.Equal(base64.StdEncoding.AppendEncode(nil, out), []byte(inner)) {
 		return nil, request.ErrCertificate
 	}

@@ -124,58 +124,59 @@ func TestForwardedClientCert(t *testing.T) {
 		value string
 		want  error
 	}{
-		"nothing":                       {"", request.ErrCertificate},
-		"no pair":                       {"abc", request.ErrCertificate},
-		"a lone separator":              {";", request.ErrCertificate},
-		"a separator behind":            {withCert + ";", request.ErrCertificate},
-		"an element behind":             {withCert + "," + withCert, ErrRepeated},
-		"an element in front":           {"Hash=" + otherHash + ";URI=" + other + "," + withCert, ErrRepeated},
-		"an empty element behind":       {withCert + ",", ErrRepeated},
-		"no hash":                       {`Cert="` + cert + `"`, request.ErrCertificate},
-		"an empty hash":                 {"Hash=;Cert=" + cert, request.ErrCertificate},
-		"a short hash":                  {"Hash=" + hash[:62] + ";Cert=" + cert, request.ErrCertificate},
-		"a long hash":                   {"Hash=" + hash + "00;Cert=" + cert, request.ErrCertificate},
-		"a hash in upper case":          {"Hash=" + strings.ToUpper(hash) + ";Cert=" + cert, request.ErrCertificate},
-		"another's hash":                {"Hash=" + otherHash + ";Cert=" + cert, request.ErrCertificate},
-		"another's certificate":         {"Hash=" + hash + ";Cert=" + otherCert, request.ErrCertificate},
-		"two hashes":                    {"Hash=" + hash + ";Hash=" + hash + ";Cert=" + cert, request.ErrCertificate},
-		"two certificates":              {withCert + ";Cert=" + cert, request.ErrCertificate},
-		"an empty certificate":          {"Hash=" + hash + ";Cert=;URI=" + id, request.ErrCertificate},
-		"half a certificate":            {"Hash=" + hash + ";Cert=" + cert[:200], request.ErrCertificate},
-		"two PEM blocks":                {"Hash=" + hash + ";Cert=" + cert + cert, request.ErrCertificate},
-		"a URI of another":              {withCert + ";URI=" + other, request.ErrCertificate},
-		"a DNS name of another":         {withCert + ";DNS=root.example.org", request.ErrCertificate},
-		"an unknown key":                {withCert + ";Issuer=x", request.ErrCertificate},
-		"a key in another case":         {"hash=" + hash + ";URI=" + id, request.ErrCertificate},
-		"a space before a key":          {"Hash=" + hash + "; URI=" + id, request.ErrCertificate},
-		"a hash alone":                  {"Hash=" + hash, request.ErrCertificate},
-		"a hash and a DNS name":         {"Hash=" + hash + ";DNS=web.example.org", request.ErrCertificate},
-		"a hash and no URI":             {"Hash=" + hash + ";URI=", request.ErrCertificate},
-		"a DNS name behind the URI":     {"Hash=" + hash + ";URI=" + id + ";DNS=web.example.org", request.ErrCertificate},
-		"a subject behind the URI":      {"Hash=" + hash + ";URI=" + id + `;Subject="CN=x"`, request.ErrCertificate},
-		"two URIs and no certificate":   {"Hash=" + hash + ";URI=" + id + ";URI=" + other, request.ErrCertificate},
-		"an empty URI behind":           {"Hash=" + hash + ";URI=" + id + ";URI=", request.ErrCertificate},
-		"an empty URI in front":         {"Hash=" + hash + ";URI=;URI=" + id, request.ErrCertificate},
-		"names alone":                   {"URI=" + id, request.ErrCertificate},
-		"an open quote":                 {"Hash=" + hash + `;Cert="` + cert, request.ErrCertificate},
-		"text behind a quote":           {"Hash=" + hash + `;Cert="` + cert + `"x`, request.ErrCertificate},
-		"a quote inside":                {"Hash=" + hash + `;URI=a"b`, request.ErrCertificate},
-		"an equals sign inside":         {"Hash=" + hash + ";URI=a=b", request.ErrCertificate},
-		"a quote behind a backslash":    {"Hash=" + hash + `;Subject="CN=x\";URI=` + id, request.ErrCertificate},
-		"a quote behind two":            {"Hash=" + hash + `;Subject="CN=x\\";URI=` + id, request.ErrCertificate},
-		"a quote behind three":          {"Hash=" + hash + `;Subject="CN=x\\\";URI=` + id + `"`, request.ErrCertificate},
-		"a control character":           {withCert + ";URI=a\x01", request.ErrCertificate},
-		"a long name":                   {"Hash=" + hash + ";URI=" + strings.Repeat("x", 2049), request.ErrCertificate},
-		"a long header":                 {withCert + `;Subject="` + strings.Repeat("x", maxForwardedCertificate) + `"`, request.ErrCertificate},
-		"a certificate inside a name":   {"Hash=" + hash + ";URI=" + id + `;Cert="` + otherCert + `"`, request.ErrCertificate},
-		"an element inside a name":      {"Hash=" + hash + ";URI=x,By=y;Hash=" + otherHash + ";URI=" + other, ErrRepeated},
-		"an element in quotes":          {"Hash=" + hash + `;URI="x,Hash=` + otherHash + `"`, nil},
-		"a subject with a pair in it":   {withCert + `;Subject="CN=x\",URI=` + other + `"`, nil},
-		"a subject with a backslash":    {withCert + `;Subject="CN=plain\,comma"`, nil},
-		"a subject with two of them":    {withCert + `;Subject="CN=a\\b"`, nil},
-		"a subject that is empty":       {withCert + `;Subject=""`, nil},
-		"a subject that is a URI":       {withCert + `;Subject="` + other + `"`, nil},
-		"a name of a gateway's as pair": {`By="a;Hash=` + otherHash + `";` + "Hash=" + hash + ";Cert=" + cert, nil},
+		"nothing":                        {"", request.ErrCertificate},
+		"no pair":                        {"abc", request.ErrCertificate},
+		"a lone separator":               {";", request.ErrCertificate},
+		"a separator behind":             {withCert + ";", request.ErrCertificate},
+		"an element behind":              {withCert + "," + withCert, ErrRepeated},
+		"an element in front":            {"Hash=" + otherHash + ";URI=" + other + "," + withCert, ErrRepeated},
+		"an empty element behind":        {withCert + ",", ErrRepeated},
+		"no hash":                        {`Cert="` + cert + `"`, request.ErrCertificate},
+		"an empty hash":                  {"Hash=;Cert=" + cert, request.ErrCertificate},
+		"a short hash":                   {"Hash=" + hash[:62] + ";Cert=" + cert, request.ErrCertificate},
+		"a long hash":                    {"Hash=" + hash + "00;Cert=" + cert, request.ErrCertificate},
+		"a hash in upper case":           {"Hash=" + strings.ToUpper(hash) + ";Cert=" + cert, request.ErrCertificate},
+		"another's hash":                 {"Hash=" + otherHash + ";Cert=" + cert, request.ErrCertificate},
+		"another's certificate":          {"Hash=" + hash + ";Cert=" + otherCert, request.ErrCertificate},
+		"two hashes":                     {"Hash=" + hash + ";Hash=" + hash + ";Cert=" + cert, request.ErrCertificate},
+		"two certificates":               {withCert + ";Cert=" + cert, request.ErrCertificate},
+		"an empty certificate":           {"Hash=" + hash + ";Cert=;URI=" + id, request.ErrCertificate},
+		"half a certificate":             {"Hash=" + hash + ";Cert=" + cert[:200], request.ErrCertificate},
+		"two PEM blocks":                 {"Hash=" + hash + ";Cert=" + cert + cert, request.ErrCertificate},
+		"a URI of another":               {withCert + ";URI=" + other, request.ErrCertificate},
+		"a DNS name of another":          {withCert + ";DNS=root.example.org", request.ErrCertificate},
+		"an unknown key":                 {withCert + ";Issuer=x", request.ErrCertificate},
+		"a key in another case":          {"hash=" + hash + ";URI=" + id, request.ErrCertificate},
+		"a space before a key":           {"Hash=" + hash + "; URI=" + id, request.ErrCertificate},
+		"a hash alone":                   {"Hash=" + hash, request.ErrCertificate},
+		"a hash and a DNS name":          {"Hash=" + hash + ";DNS=web.example.org", request.ErrCertificate},
+		"a hash and no URI":              {"Hash=" + hash + ";URI=", request.ErrCertificate},
+		"a DNS name behind the URI":      {"Hash=" + hash + ";URI=" + id + ";DNS=web.example.org", request.ErrCertificate},
+		"a subject behind the URI":       {"Hash=" + hash + ";URI=" + id + `;Subject="CN=x"`, request.ErrCertificate},
+		"two URIs and no certificate":    {"Hash=" + hash + ";URI=" + id + ";URI=" + other, request.ErrCertificate},
+		"an empty URI behind":            {"Hash=" + hash + ";URI=" + id + ";URI=", request.ErrCertificate},
+		"an empty URI in front":          {"Hash=" + hash + ";URI=;URI=" + id, request.ErrCertificate},
+		"names alone":                    {"URI=" + id, request.ErrCertificate},
+		"an open quote":                  {"Hash=" + hash + `;Cert="` + cert, request.ErrCertificate},
+		"text behind a quote":            {"Hash=" + hash + `;Cert="` + cert + `"x`, request.ErrCertificate},
+		"a quote inside":                 {"Hash=" + hash + `;URI=a"b`, request.ErrCertificate},
+		"an equals sign inside":          {"Hash=" + hash + ";URI=a=b", request.ErrCertificate},
+		"a quote behind a backslash":     {"Hash=" + hash + `;Subject="CN=x\";URI=` + id, request.ErrCertificate},
+		"a quote behind two":             {"Hash=" + hash + `;Subject="CN=x\\";URI=` + id, request.ErrCertificate},
+		"a quote that ends two readings": {"Hash=" + hash + `;Subject="x\\";DNS=";URI=` + id, request.ErrCertificate},
+		"a quote behind three":           {"Hash=" + hash + `;Subject="CN=x\\\";URI=` + id + `"`, request.ErrCertificate},
+		"a control character":            {withCert + ";URI=a\x01", request.ErrCertificate},
+		"a long name":                    {"Hash=" + hash + ";URI=" + strings.Repeat("x", 2049), request.ErrCertificate},
+		"a long header":                  {withCert + `;Subject="` + strings.Repeat("x", maxForwardedCertificate) + `"`, request.ErrCertificate},
+		"a certificate inside a name":    {"Hash=" + hash + ";URI=" + id + `;Cert="` + otherCert + `"`, request.ErrCertificate},
+		"an element inside a name":       {"Hash=" + hash + ";URI=x,By=y;Hash=" + otherHash + ";URI=" + other, ErrRepeated},
+		"an element in quotes":           {"Hash=" + hash + `;URI="x,Hash=` + otherHash + `"`, nil},
+		"a subject with a pair in it":    {withCert + `;Subject="CN=x\",URI=` + other + `"`, nil},
+		"a subject with a backslash":     {withCert + `;Subject="CN=plain\,comma"`, nil},
+		"a subject with two of them":     {withCert + `;Subject="CN=a\\b"`, nil},
+		"a subject that is empty":        {withCert + `;Subject=""`, nil},
+		"a subject that is a URI":        {withCert + `;Subject="` + other + `"`, nil},
+		"a name of a gateway's as pair":  {`By="a;Hash=` + otherHash + `";` + "Hash=" + hash + ";Cert=" + cert, nil},
 	} {
 		c, err := r.Certificate(nil, request.Header{line("x-forwarded-client-cert", row.value)})
 		if !errors.Is(err, row.want) || (err == nil) != (c != nil) {
@@ -261,6 +262,20 @@ func TestClientCert(t *testing.T) {
 		}
 		if c != nil && (c.Unseen || hex.EncodeToString(c.Thumbprint[:]) != hash) {
 			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
+// TestByteSequences: one sequence of bytes has one text.
+func TestByteSequences(t *testing.T) {
+	for text, want := range map[string]string{":YQ==:": "a", ":YWI=:": "ab", ":YWJj:": "abc"} {
+		if got, err := readByteSequence(text); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{":YR==:", ":YWJ=:", ":YQ:", ":YQ=:", ":YW\nJj:", ":Y Q==:", ":YQ==YQ==:", "::", ":", "", "YQ==", ":YQ==", "YQ==:", ":_-==:"} {
+		if got, err := readByteSequence(text); !errors.Is(err, request.ErrCertificate) || got != nil {
+			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}
 }

@@ -132,6 +132,20 @@ func TestAssurance(t *testing.T) {
 	})
 }
 
+// TestAssuranceOfKnownTokens: a token that was verified before is no token whose login is young enough.
+func TestAssuranceOfKnownTokens(t *testing.T) {
+	w := stepUpWorld(t)
+	raw := w.mint(t, claims{"auth_time": testNow.Add(-9 * time.Minute).Unix(), "exp": testNow.Add(time.Hour).Unix()})
+	w.wantSubject(t, w.bearer(routeAge, raw), "user:corp:alice-marker")
+	later := w.bearer(routeAge, raw)
+	later.Now = testNow.Add(2 * time.Minute)
+	wantLacks(t, w, later, "a recent auth_time", wantStepUp+`, max_age="600"`)
+	wantLacks(t, w, w.bearer(routeClass, raw), "acr", wantStepUp+`, acr_values="phrh urn:example:mfa"`)
+	if hits := w.stage.cache.hits.Load(); hits != 5 { // every case is judged twice
+		t.Errorf("%d hits of the cache", hits)
+	}
+}
+
 // wantLacks fails unless the case stops for its login, with a challenge that says what the route needs, and with what is
 // lacking for the record alone.
 func wantLacks(t testing.TB, w *world, c *pipeline.Case, lacks, challenge string) {

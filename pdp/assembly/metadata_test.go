@@ -38,6 +38,7 @@ match: [{host: orders.example.com}]
 identity:
   accept: [workloads, local, corp]
   audiences: ["https://orders.example.com"]
+  dpop: {algorithms: [ES256, Ed25519]}
   metadata: {resource: "https://orders.example.com", name: "Orders \"EU\"", documentation: "https://docs.example.com/orders", certificate_bound: true}
 routes:
   - {name: health, path: /health, methods: [GET], access: public}
@@ -118,6 +119,7 @@ func TestResourceMetadata(t *testing.T) {
 		"resource_name":                              `Orders "EU"`,
 		"resource_documentation":                     "https://docs.example.com/orders",
 		"tls_client_certificate_bound_access_tokens": true,
+		"dpop_signing_alg_values_supported":          []any{"ES256", "Ed25519"},
 	})
 	for name, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"} {
 		if got := got.Header().Get(name); got != want {

@@ -146,6 +146,12 @@ func TestAssuranceOfKnownTokens(t *testing.T) {
 	}
 }
 
+// TestStepUpBesideProofs: where proofs are taken, the client is asked in the scheme that it used, and offered the other one.
+func TestStepUpBesideProofs(t *testing.T) {
+	w := worldOf(t, bundleYAML, strings.Replace(stepUpYAML, "audiences: [orders-api]", "audiences: [orders-api], dpop: {algorithms: [ES256]}", 1))
+	wantLacks(t, w, w.bearer(routeAge, w.mint(t, nil)), "auth_time", wantStepUp+`, max_age="600", DPoP realm="orders", algs="ES256"`)
+}
+
 // wantLacks fails unless the case stops for its login, with a challenge that says what the route needs, and with what is
 // lacking for the record alone.
 func wantLacks(t testing.TB, w *world, c *pipeline.Case, lacks, challenge string) {

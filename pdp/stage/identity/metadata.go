@@ -32,6 +32,7 @@ type resourceDocument struct {
 	Name                 string   `json:"resource_name,omitempty"`
 	Documentation        string   `json:"resource_documentation,omitempty"`
 	CertificateBound     bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+	ProofAlgorithms      []string `json:"dpop_signing_alg_values_supported,omitempty"`
 }
 
 // Metadata returns the protected resource metadata of a service that was compiled by the stage, as JSON, and the path of the
@@ -93,9 +94,13 @@ func (c *compiler) metadata() {
 	if u == nil {
 		return
 	}
+	var proofs []string
+	if c.part.proofs != nil {
+		proofs = c.part.proofs.verifier.Algorithms()
+	}
 	document, err := json.Marshal(resourceDocument{
 		Resource: written.Resource, AuthorizationServers: c.authorizationServers(), Scopes: c.scopesOfRoutes(), BearerMethods: []string{"header"},
-		Name: written.Name, Documentation: written.Documentation, CertificateBound: written.CertificateBound,
+		Name: written.Name, Documentation: written.Documentation, CertificateBound: written.CertificateBound, ProofAlgorithms: proofs,
 	})
 	if err != nil {
 		c.inService(own, err.Error())

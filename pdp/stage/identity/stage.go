@@ -90,8 +90,8 @@ func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.
 	c := &compiler{options: &s.options, bundle: b, service: service, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(service), cache: s.cache}}
 	c.authenticators()
 	c.audiences()
-	c.metadata()
 	c.proofs()
+	c.metadata()
 	c.routes()
 	c.define()
 	if len(c.problems) > 0 {

@@ -367,7 +367,7 @@ func TestCertificateHeadersNeverPass(t *testing.T) {
 		h = append(h, request.Field{Name: name, Value: "x"})
 	}
 	c := newCase(p, alice(), h)
-	if outcome, err := New().Evaluate(t.Context(), c); err != nil || outcome != pipeline.Continue {
+	if outcome, err := New(Options{}).Evaluate(t.Context(), c); err != nil || outcome != pipeline.Continue {
 		t.Fatalf("outcome %v, %v", outcome, err)
 	}
 	for _, name := range want {
@@ -377,7 +377,7 @@ func TestCertificateHeadersNeverPass(t *testing.T) {
 	}
 	s := orders()
 	s.Upstream.Headers["client-cert"] = format.Attribute{Name: "subject.id"}
-	if _, problems := New().Compile(&format.Bundle{}, s); len(problems) != 1 || !strings.Contains(problems[0].Message, "is removed from every request") {
+	if _, problems := New(Options{}).Compile(&format.Bundle{}, s); len(problems) != 1 || !strings.Contains(problems[0].Message, "is removed from every request") {
 		t.Errorf("setting it: %v", problems)
 	}
 }

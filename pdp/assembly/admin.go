@@ -44,6 +44,7 @@ type adminOptions struct {
 	limits   *limitsAdmin
 
 	introspector *introspection.Client
+	blocks       *blocksAdmin // nil for none
 }
 
 func newAdmin(o adminOptions) (*admin, error) {
@@ -63,6 +64,9 @@ func newAdmin(o adminOptions) (*admin, error) {
 	mux.Handle("GET /metrics", known.only(promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{})))
 	mux.Handle("GET /configz", known.only(configz(o)))
 	o.limits.register(mux, known, o.settings.Admin.Address)
+	if o.blocks != nil {
+		o.blocks.register(mux, known, o.settings.Admin.Address)
+	}
 	if settings.Local(o.settings.Admin.Address) {
 		// Profiles show what is in memory: they are for whoever is on the machine.
 		for path, handler := range map[string]http.HandlerFunc{

@@ -1,7 +1,6 @@
 package assembly
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -126,14 +125,11 @@ func readDocument(body io.Reader, into any) *refusal {
 
 // event is what a record will say of an action.
 func (a *limitsAdmin) event(r *http.Request, who caller, what string, c *counter) (*audit.Event, *refusal) {
-	var id [16]byte
-	if _, err := io.ReadFull(a.random, id[:]); err != nil {
-		return nil, &refusal{http.StatusServiceUnavailable, "no random number for the action's id"}
+	e, no := a.journal().event(r, who.name, what)
+	if no != nil {
+		return nil, no
 	}
-	e := &audit.Event{
-		Event: what, ID: hex.EncodeToString(id[:]), Caller: who.name, Peer: originOf(r).peer, Certificate: certificateOf(r),
-		Bundle: c.Bundle, Service: c.Service, Domain: c.Domain, Counter: c.Counter,
-	}
+	e.Bundle, e.Service, e.Domain, e.Counter = c.Bundle, c.Service, c.Domain, c.Counter
 	if c.Domain == "" { // the path of a domain's rule may hold values of requests
 		e.Limit = c.Limit
 	}
@@ -153,14 +149,10 @@ func (a *limitsAdmin) event(r *http.Request, who caller, what string, c *counter
 }
 
 func (a *limitsAdmin) record(r *http.Request, e *audit.Event, outcome string) *refusal {
-	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
-	defer cancel()
-	e.Time, e.Outcome = a.clock(), outcome
-	if err := a.audit.RecordEvent(ctx, e); err != nil {
-		return &refusal{http.StatusServiceUnavailable, "it cannot be recorded who does this"}
-	}
-	return nil
+	return a.journal().record(r, e, outcome)
 }
+
+func (a *limitsAdmin) journal() *journal { return &journal{a.audit, a.clock, a.random} }
 
 // find returns the one counter that a target names.
 func (a *limitsAdmin) find(t *limitsapi.Target) (*counter, *refusal) {

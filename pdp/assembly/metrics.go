@@ -63,6 +63,7 @@ type metrics struct {
 	handshakes  prometheus.Counter
 
 	introspection introspectionMetrics
+	logouts       *prometheus.CounterVec
 }
 
 // routeLabels gives the first routes their name as a label, and all others "other".
@@ -130,6 +131,8 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 			"table", "outcome"),
 		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_handshakes_failed_total",
 			Help: "Connections to a decision listener whose TLS handshake failed."}),
+		logouts: counters("durward_logouts_total", "Logout tokens that issuers sent, by outcome: done, refused, replayed, failed where it could not be written down, busy where too many came at once.",
+			"outcome"),
 	}
 	build := gauges("durward_build_info", "1 for the running build.", "version", "revision", "goversion")
 	build.WithLabelValues(version.Version, version.Revision, runtime.Version()).Set(1)
@@ -137,7 +140,10 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 	for _, why := range []audit.Drop{audit.DroppedAllow, audit.DroppedDenial, audit.DroppedClosed, audit.DroppedUnwritten} {
 		m.dropped.WithLabelValues(string(why))
 	}
-	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed, m.reports,
+	for _, outcome := range logoutOutcomes() {
+		m.logouts.WithLabelValues(outcome)
+	}
+	m.registry.MustRegister(m.logouts, m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed, m.reports,
 		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, m.stateSyncs, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)

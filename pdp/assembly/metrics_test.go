@@ -53,6 +53,8 @@ func observed(t *testing.T) *metrics {
 	m.bundleLoads.WithLabelValues("acme", "loaded").Inc()
 	m.refused.WithLabelValues("/etc/durward/bundle").Set(1)
 	m.dropped.WithLabelValues("full").Inc()
+	m.logout(logoutDone)
+	m.watchBlocks(emptyBlocks(t))
 	return m
 }
 

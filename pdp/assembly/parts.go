@@ -14,6 +14,7 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/audit"
+	"github.com/durward-pdp/durward/pdp/blocks"
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/egress"
 	"github.com/durward-pdp/durward/pdp/pipeline"
@@ -23,6 +24,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
 	"github.com/durward-pdp/durward/pdp/stage/upstream"
+	"github.com/durward-pdp/durward/pdp/state"
 	"github.com/durward-pdp/durward/ratelimiter"
 	"github.com/durward-pdp/durward/ratelimiter/memory"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
@@ -43,6 +45,7 @@ type parts struct {
 	state   *shared
 	issuer  *issuer // nil without upstream tokens
 	leave   func()  // ends the beats of this replica
+	blocks  *blocks.List
 	file    *audit.File
 	egress  *egress.Client
 	closed  chan struct{}
@@ -71,7 +74,7 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	}
 	p.introspector = newIntrospector(p.egress, newSecrets(o.Settings.Secrets, o.Clock, o.Logger), o.Random, m)
 	p.stages = stagesWith(limitsStage, identity.Options{
-		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Introspector: p.introspector, Nonces: nonces, Marks: p.state,
+		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Introspector: p.introspector, Blocks: p.blocks, Nonces: nonces, Marks: p.state,
 		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
 	})
 	m.watchTokens(p.stages.identity.CacheStats)
@@ -101,6 +104,12 @@ func (p *parts) openShared(o Options, m *metrics) (err error) {
 	if p.state, err = openState(o, m); err != nil {
 		return err
 	}
+	if p.blocks, err = blocks.New(blocks.Options{Clock: o.Clock, Open: func(changed func([]state.Record, bool)) (*state.Table, error) {
+		return p.state.table(blocks.Table, changed)
+	}}); err != nil {
+		return err
+	}
+	m.watchBlocks(p.blocks)
 	p.issuer, err = openIssuer(o, p.state, m)
 	return err
 }

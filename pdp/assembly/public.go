@@ -53,6 +53,7 @@ func newPublic(o publicOptions) (*public, error) {
 	}
 	return &public{listener: listener, server: &http.Server{
 		Handler:           mux,
+		ConnContext:       withOrigin,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,9 +89,10 @@ func (s *Server) open() (err error) {
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	documents := resourceMetadata{identity: s.parts.stages.identity, snapshot: s.engine.Snapshot}
-	handlers := s.parts.handlers()
-	maps.Copy(handlers, documents.handlers())
+	handlers, err := s.publicHandlers()
+	if err != nil {
+		return err
+	}
 	if s.public, err = newPublic(publicOptions{settings: &options.Settings.HTTP, handlers: handlers, clock: options.Clock, logger: options.Logger}); err != nil {
 		return fmt.Errorf("opening public listener: %w", err)
 	}
@@ -105,11 +105,17 @@ func (s *Server) open() (err error) {
 				snapshot: s.engine.Snapshot, limiter: s.parts.limiter, usage: s.parts.usage, audit: s.parts.audit,
 				clock: options.Clock, random: options.Random,
 			},
+			blocks: &blocksAdmin{list: s.parts.blocks, snapshot: s.engine.Snapshot, journal: s.journal()},
 		}); err != nil {
 			return fmt.Errorf("opening admin listener: %w", err)
 		}
 	}
 	return nil
+}
+
+// journal records what operators and issuers do.
+func (s *Server) journal() journal {
+	return journal{audit: s.parts.audit, clock: s.options.Clock, random: s.options.Random}
 }
 
 // abandon closes what New opened before it failed.

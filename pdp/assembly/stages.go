@@ -9,6 +9,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/inspection"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
+	"github.com/durward-pdp/durward/pdp/stage/network"
 	"github.com/durward-pdp/durward/pdp/stage/policy"
 	"github.com/durward-pdp/durward/pdp/stage/upstream"
 	"github.com/durward-pdp/durward/pdp/verdict"
@@ -16,6 +17,7 @@ import (
 
 // stages are the stages of a server.
 type stages struct {
+	network    *network.Stage
 	inspection *inspection.Stage
 	limits     *limits.Stage
 	identity   *identity.Stage
@@ -29,6 +31,7 @@ type stages struct {
 // comes first, nobody is charged for what identity or policy refuse, and the API's headers are made last.
 func (s *stages) table() []pipeline.Step {
 	return []pipeline.Step{
+		{Point: "network", Stage: s.network},
 		{Point: "inspection.shape", Stage: s.inspection.Shape()},
 		{Point: "limits.gate", Stage: s.limits.Gate(), Failure: verdict.LimitsUnavailable},
 		{Point: "identity", Stage: s.identity, Failure: verdict.KeysUnavailable},
@@ -52,7 +55,8 @@ func (s *stages) reportTable() []pipeline.Step {
 	}
 }
 
-// compilers are the stages that compile a part of every service, in the order in which problems are reported.
+// compilers are the stages that compile a part of every service, in the order in which problems are reported: all but network, which
+// is no matter of bundles.
 func (s *stages) compilers() []bundle.Compiler {
 	return []bundle.Compiler{s.inspection, s.limits, s.identity, s.policy, s.upstream}
 }
@@ -60,7 +64,7 @@ func (s *stages) compilers() []bundle.Compiler {
 // stagesWith returns the stages around the one that differs between servers and tools. Descriptors are compiled and not
 // taken: only servers do.
 func stagesWith(counting *limits.Stage, credentials identity.Options) stages {
-	return stages{inspection: inspection.New(), limits: counting, identity: identity.New(credentials), policy: policy.New(), upstream: upstream.New(upstream.Options{}), descriptors: &descriptors.Stage{}}
+	return stages{network: network.New(credentials.Blocks), inspection: inspection.New(), limits: counting, identity: identity.New(credentials), policy: policy.New(), upstream: upstream.New(upstream.Options{}), descriptors: &descriptors.Stage{}}
 }
 
 // observer is told of each step of a decision.

@@ -94,7 +94,7 @@ func (c *checker) authenticator(name string) {
 	}
 	tokens := map[string]bool{
 		"issuer": a.Issuer != "", "algorithms": len(a.Algorithms) > 0, "jwks": a.JWKS.File != "", "types": len(a.Types) > 0,
-		"leeway": a.Leeway != 0, "max_lifetime": a.MaxLifetime != 0, "subject.id": a.Subject.ID != "", "subject.scopes": a.Subject.Scopes != "",
+		"leeway": a.Leeway != 0, "max_lifetime": a.MaxLifetime != 0, "subject.id": a.Subject.ID != "", "subject.scopes": a.Subject.Scopes != "", "logout": a.Logout != nil,
 		"introspection": !reflect.ValueOf(a.Introspection).IsZero(),
 	}
 	switch a.Kind {

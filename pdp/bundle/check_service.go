@@ -67,6 +67,9 @@ func (c *checker) identity(p part, s *format.Service) {
 	if !identified && len(s.Identity.Accept) > 0 {
 		c.add(p, ".identity.accept", "accept has no meaning: identity is none for all routes")
 	}
+	if !identified && s.Identity.Revocation != nil {
+		c.add(p, ".identity.revocation", "revocation has no meaning: identity is none for all routes")
+	}
 	known := slices.Sorted(maps.Keys(c.bundle.Authenticators))
 	tokens := false
 	for i, name := range s.Identity.Accept {

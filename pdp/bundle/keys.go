@@ -74,13 +74,16 @@ var bundleKeys = map[string]key{
 	"authenticators.*.introspection.timeout":               {by: byIdentity},
 	"authenticators.*.introspection.without_audience":      {by: byIdentity, values: []string{"deny", "allow"}},
 
-	"guards":            {by: byPolicy},
-	"limit_definitions": {by: byLimits},
-	"record":            {by: byBundle},
-	"record.headers":    {by: byBundle},
-	"record.query":      {by: byBundle},
-	"record.params":     {by: byBundle},
-	"record.claims":     {by: byBundle},
+	"guards":                            {by: byPolicy},
+	"limit_definitions":                 {by: byLimits},
+	"record":                            {by: byBundle},
+	"record.headers":                    {by: byBundle},
+	"record.query":                      {by: byBundle},
+	"record.params":                     {by: byBundle},
+	"record.claims":                     {by: byBundle},
+	"authenticators.*.logout":           {by: byIdentity},
+	"authenticators.*.logout.audiences": {by: byIdentity},
+	"authenticators.*.logout.ends":      {by: byIdentity, values: []string{"session", "subject"}},
 }
 
 // serviceKeys are the keys of service.yaml.
@@ -112,6 +115,9 @@ var serviceKeys = map[string]key{
 	"identity.metadata.name":                  {by: byIdentity},
 	"identity.metadata.documentation":         {by: byIdentity},
 	"identity.metadata.certificate_bound":     {by: byIdentity},
+	"identity.revocation":                     {by: byIdentity},
+	"identity.revocation.on_error":            {by: byIdentity, values: []string{"stale", "deny", "allow"}},
+	"identity.revocation.max_age":             {by: byIdentity},
 	"policies":                                {by: byPolicy},
 	"upstream":                                {by: byUpstream},
 	"upstream.headers":                        {by: byUpstream},

@@ -3,7 +3,9 @@ package state
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,8 +29,8 @@ type TableOptions struct {
 	Store Store
 	Name  string
 	Clock func() time.Time
-	// Most bounds the records that are held, 100,000 by default. A table that outgrows it is not taken over: [Table.Synced] then
-	// grows old.
+	// Most bounds the records that Write adds, traces among them, 100,000 by default. Writers that race may go beyond it by an eighth;
+	// a table that outgrows that is not taken over: [Table.Synced] then grows old.
 	Most int
 	// Poll is how often the store is asked; 0 takes [Poll].
 	Poll time.Duration
@@ -45,11 +47,12 @@ type Table struct {
 
 	syncing sync.Mutex // one sync at a time
 	cursor  Cursor
-	swept   time.Time
 
 	mu      sync.RWMutex
 	records map[string]Record
-	synced  time.Time
+	swept   time.Time
+
+	synced atomic.Pointer[time.Time] // apart, so that who asks never waits for a change
 }
 
 // NewTable returns an empty copy, which Run or Sync fill.
@@ -97,15 +100,21 @@ func (t *Table) Len() int {
 
 // Synced returns when the store was last known to hold nothing else than this copy; the zero time for never.
 func (t *Table) Synced() time.Time {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.synced
+	if at := t.synced.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
-// Write writes to the store, then takes the change over, so that this replica acts on it at once.
+// Write writes to the store, then takes the change over, so that this replica acts on it at once. Beyond the bound it returns
+// [ErrFull] and writes nothing: one record more would keep every replica from taking over what comes after. With written set an
+// error means that the store has the record and this replica's copy does not.
 func (t *Table) Write(ctx context.Context, r Record, ifAbsent bool) (written bool, err error) {
 	if err := r.Check(); err != nil {
 		return false, err
+	}
+	if !r.Deleted && !t.hasRoom(r.ID) {
+		return false, ErrFull
 	}
 	if written, err = t.options.Store.Write(ctx, t.options.Name, r, ifAbsent); err != nil {
 		return written, err
@@ -226,35 +235,56 @@ func (t *Table) missing(found []Record, now time.Time) []Record {
 	return lost
 }
 
-// apply takes changes over, and forgets from time to time what has ended.
+// hasRoom says whether a record may be written: in the place of one that is there, or within the bound.
+func (t *Table) hasRoom(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.records) >= t.options.Most {
+		t.sweep(t.options.Clock())
+	}
+	_, known := t.records[id]
+	return known || len(t.records) < t.options.Most
+}
+
+// sweep forgets what has ended.
+func (t *Table) sweep(now time.Time) {
+	t.swept = now
+	for id, r := range t.records {
+		if r.ended(now) {
+			delete(t.records, id)
+		}
+	}
+}
+
+// apply takes all changes over, or none where they do not fit, and forgets from time to time what has ended.
 func (t *Table) apply(c *Changes, asked time.Time) error {
+	records, most := make(map[string]Record, len(c.Records)), t.options.Most+t.options.Most/8
+	for _, r := range c.Records {
+		records[r.ID] = r
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if c.Whole {
-		records := make(map[string]Record, len(c.Records))
-		for _, r := range c.Records {
-			records[r.ID] = r
-		}
-		if len(records) > t.options.Most {
+		if len(records) > most {
 			return ErrFull
 		}
-		t.records, t.synced = records, asked
+		t.records = records
+		t.synced.Store(&asked)
 		return nil
 	}
-	if asked.Sub(t.swept) >= sweepInterval || len(t.records)+len(c.Records) > t.options.Most {
-		t.swept = asked
-		for id, r := range t.records {
-			if r.ended(asked) {
-				delete(t.records, id)
-			}
+	if asked.Sub(t.swept) >= sweepInterval || len(t.records)+len(records) > most {
+		t.sweep(asked)
+	}
+	more := 0
+	for id := range records {
+		if _, known := t.records[id]; !known {
+			more++
 		}
 	}
-	for _, r := range c.Records {
-		if _, known := t.records[r.ID]; !known && len(t.records) >= t.options.Most {
-			return ErrFull
-		}
-		t.records[r.ID] = r
+	if len(t.records)+more > most {
+		return ErrFull
 	}
-	t.synced = asked
+	maps.Copy(t.records, records)
+	t.synced.Store(&asked)
 	return nil
 }

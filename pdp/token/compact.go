@@ -10,8 +10,8 @@ const (
 	// DefaultMaxLength is the length in bytes that a token may have when no
 	// other bound is given to [Parse].
 	DefaultMaxLength = 8 << 10
-	// CeilingMaxLength is the largest bound that [Parse] accepts.
-	CeilingMaxLength = 16 << 10
+	// ceilingMaxLength is the largest bound that [Parse] accepts.
+	ceilingMaxLength = 16 << 10
 
 	maxKeyID = 128
 	maxType  = 64
@@ -48,7 +48,7 @@ type compact struct {
 }
 
 // Parse reads a compact token of at most maxLength bytes (0 means
-// [DefaultMaxLength]; more than [CeilingMaxLength] counts as the ceiling).
+// [DefaultMaxLength]; more than [ceilingMaxLength] counts as the ceiling).
 // Length, characters and dots are checked before anything is allocated for a part.
 func Parse(raw string, maxLength int) (*Token, error) {
 	jws, err := parseCompact(raw, maxLength)
@@ -106,7 +106,7 @@ func findParts(raw string, maxLength int) (first, second int, err error) {
 	if maxLength <= 0 {
 		maxLength = DefaultMaxLength
 	}
-	if len(raw) > min(maxLength, CeilingMaxLength) {
+	if len(raw) > min(maxLength, ceilingMaxLength) {
 		return 0, 0, refuse(reasonTooLong, "longer than the limit")
 	}
 	dots := 0

@@ -23,13 +23,13 @@ func TestForm(t *testing.T) {
 		long := pad(DefaultMaxLength + 1)
 		_, err := i.accept(long)
 		wantReason(t, "", err, reasonTooLong)
-		_, err = Parse(long, CeilingMaxLength)
+		_, err = Parse(long, ceilingMaxLength)
 		wantReason(t, "", err, "")
 		_, err = Parse(long, len(long))
 		wantReason(t, "", err, "")
 		_, err = Parse(long, len(long)-1)
 		wantReason(t, "", err, reasonTooLong)
-		_, err = Parse(pad(CeilingMaxLength+1), 1<<20)
+		_, err = Parse(pad(ceilingMaxLength+1), 1<<20)
 		wantReason(t, "", err, reasonTooLong)
 		for name, raw := range map[string]string{
 			"empty":          "",

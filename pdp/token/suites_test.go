@@ -36,7 +36,7 @@ func readSuite(t *testing.T, into any, path ...string) {
 // verifyJWS is the signature level alone: the payloads of these suites are not
 // claims.
 func verifyJWS(raw string, keys *KeySet) error {
-	jws, err := parseCompact(raw, CeilingMaxLength)
+	jws, err := parseCompact(raw, ceilingMaxLength)
 	if err != nil {
 		return err
 	}

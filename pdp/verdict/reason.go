@@ -107,6 +107,10 @@ const (
 	TokenInactive            Reason = "token_inactive"
 	IntrospectionUnavailable Reason = "introspection_unavailable"
 	AssuranceLow             Reason = "assurance_insufficient"
+	TokenRevoked             Reason = "token_revoked"
+	SubjectBlocked           Reason = "subject_blocked"
+	NetworkBlocked           Reason = "network_blocked"
+	RevocationsUnavailable   Reason = "revocations_unavailable"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -181,6 +185,10 @@ var reasons = map[Reason]Info{
 	TokenInactive:            {401, InvalidToken, "the issuer says that the token is not active: expired, revoked, or none of its own"},
 	IntrospectionUnavailable: {503, Unavailable, "the issuer could not be asked about an opaque token, or its answer is not sound"},
 	AssuranceLow:             {401, InsufficientLogin, "the subject's login is weaker or older than the route wants"},
+	TokenRevoked:             {401, InvalidToken, "the token, its session or the key behind it is blocked, or it was issued before a time that is; a new login may help"},
+	SubjectBlocked:           {403, AccessDenied, "the subject is blocked, or the client that the token was issued to; a new login does not help"},
+	NetworkBlocked:           {403, AccessDenied, "the client's address is in a network that is blocked"},
+	RevocationsUnavailable:   {503, Unavailable, "this replica does not know what is blocked, or not recently enough, and the service denies then"},
 }
 
 // Known reports whether r is on the list.

@@ -29,6 +29,7 @@ import (
 type server struct {
 	conn    *grpc.ClientConn
 	admin   string
+	public  string // "" without one
 	process *os.Process
 	log     *output
 	done    chan struct{}
@@ -99,9 +100,11 @@ func run(t *testing.T, text string, stdout *os.File) *server {
 				}
 			}
 		}
-		return len(addresses) == 2
+		return len(addresses) >= 2
 	})
-	s.admin = addresses[1]
+	if s.admin = addresses[1]; len(addresses) > 2 {
+		s.public = addresses[2]
+	}
 	s.conn = dial(t, addresses[0], insecure.NewCredentials())
 	return s
 }

@@ -57,6 +57,8 @@ type Authenticator struct {
 	SANs []string `yaml:"sans"`
 	// SPIFFE, for mtls, are the SPIFFE ids that are accepted.
 	SPIFFE *spiffe `yaml:"spiffe"`
+	// Logout, for jwt, takes logout tokens of the issuer (OpenID Connect Back-Channel Logout); nil takes none.
+	Logout *logout `yaml:"logout"`
 }
 
 // SPIFFE are SPIFFE ids of one trust domain.
@@ -65,6 +67,15 @@ type spiffe struct {
 	TrustDomain string `yaml:"trust_domain"`
 	// Paths are patterns of paths, /ns/{ns}/sa/{sa} or /ns/shop/*. What stands in the place of {ns} is the claim ns.
 	Paths []string `yaml:"paths"`
+}
+
+// Logout says which logout tokens of an issuer are taken.
+type logout struct {
+	// Audiences are the aud values of which a logout token must hold one: the client ids that users log in at.
+	Audiences []string `yaml:"audiences"`
+	// Ends is what a logout token ends that names a session: session (default), or subject, all sessions of the subject, for issuers
+	// whose access tokens have no sid.
+	Ends string `yaml:"ends"`
 }
 
 // Introspection says where an issuer is asked about its opaque tokens (RFC 7662), and for how long its answers hold.
@@ -202,6 +213,8 @@ type Identity struct {
 	DPoP *dpop `yaml:"dpop"`
 	// Metadata describes the service as a protected resource, in the place of ResourceMetadata: the server publishes it.
 	Metadata *resourceMetadata `yaml:"metadata"`
+	// Revocation says what to do where this replica does not know recently enough what is blocked; nil is the default.
+	Revocation *revocation `yaml:"revocation"`
 }
 
 // DPoP says how proofs of possession are checked.
@@ -227,6 +240,14 @@ type resourceMetadata struct {
 	Documentation string `yaml:"documentation"`
 	// CertificateBound says that clients may bring tokens that are bound to their TLS certificate.
 	CertificateBound bool `yaml:"certificate_bound"`
+}
+
+// Revocation is the failure mode of blocks.
+type revocation struct {
+	// OnError is stale (default: what was known counts, and a replica that never knew denies), deny or allow.
+	OnError string `yaml:"on_error"`
+	// MaxAge is how old what a replica knows may be, 60s where the key is left out.
+	MaxAge *Duration `yaml:"max_age"`
 }
 
 // Policy is a Casbin model with its rules.

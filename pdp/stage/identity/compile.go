@@ -62,6 +62,7 @@ func (c *compiler) jwt(name string, a *format.Authenticator, accepted string) {
 	path := "$.authenticators." + name
 	i := &issuer{authenticator: name, verifier: c.verifier(name, a), keys: c.keys(path, a), claims: c.claims(path, a)}
 	i.roles, i.anyRole = c.roles(path, a)
+	i.logout, i.maxLifetime = c.logout(path, a), lifetimeOf(a)
 	if other, clash := c.part.issuers[a.Issuer]; clash && a.Issuer != "" {
 		c.inService(accepted, fmt.Sprintf("the authenticators %q and %q have the same issuer: a token would have two meanings",
 			other.authenticator, name))

@@ -478,7 +478,7 @@ func TestNotCompiled(t *testing.T) {
 // Package token's reasons are words of the public list, and the list has no other reasons of tokens but this stage's own.
 func TestReasons(t *testing.T) {
 	var listed []string
-	own := []verdict.Reason{verdict.TokenMissing, verdict.TokenBinding, verdict.TokenInactive}
+	own := []verdict.Reason{verdict.TokenMissing, verdict.TokenBinding, verdict.TokenInactive, verdict.TokenRevoked}
 	for _, r := range verdict.Reasons() {
 		if strings.HasPrefix(string(r), "token_") && !slices.Contains(own, r) {
 			listed = append(listed, string(r))

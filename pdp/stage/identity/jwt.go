@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/durward-pdp/durward/pdp/pipeline"
@@ -25,6 +26,8 @@ type issuer struct {
 	claims        claimPaths
 	roles         map[string]bool // that it may assert
 	anyRole       bool
+	logout        *logoutRule // nil where no logout tokens are taken
+	maxLifetime   time.Duration
 }
 
 // claimPaths says where the parts of a subject stand. The zero path is never present.

@@ -219,7 +219,7 @@ func (p *part) fromCertificate(c *request.Certificate, now time.Time) (proven, r
 	if !ok {
 		return proven{}, refusal{verdict.CertificateBad, "the tenant in the SPIFFE id is longer than 256 bytes"}
 	}
-	return proven{possessed: true, Subject: who}, refusal{}
+	return proven{possessed: true, issued: c.NotBefore, Subject: who}, refusal{}
 }
 
 // find returns the subjects that the certificate means to the authenticator.

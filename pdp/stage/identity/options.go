@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/durward-pdp/durward/pdp/blocks"
 	"github.com/durward-pdp/durward/pdp/egress"
 	"github.com/durward-pdp/durward/pdp/stage/identity/dpop"
 	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
@@ -24,6 +25,8 @@ type Options struct {
 	Nonces *dpop.Nonces
 	// Introspector asks issuers about opaque tokens; without it none of those can be proven.
 	Introspector *introspection.Client
+	// Blocks is what operators and issuers have blocked; without it nothing is.
+	Blocks *blocks.List
 }
 
 // Marks remember what was used. They must be safe for concurrent use.

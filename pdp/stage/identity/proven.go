@@ -3,6 +3,7 @@ package identity
 import (
 	"time"
 
+	"github.com/durward-pdp/durward/pdp/blocks"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/stage/identity/dpop"
 	"github.com/durward-pdp/durward/pdp/subject"
@@ -24,6 +25,8 @@ type proven struct {
 	use   dpop.Verified
 	// leeway is how far ahead the authenticator's clock may be.
 	leeway time.Duration
+	// blocked is what blocks the subject, found by checkRevoked; nil for nothing.
+	blocked *blocks.Block
 }
 
 // check looks at a proven subject in the light of the request and its route. The order of checks is what a client learns
@@ -31,10 +34,10 @@ type proven struct {
 type check func(p *part, c *pipeline.Case, route *requirement, who *proven) refusal
 
 // goodChecks say whether the credential is good: who fails them is nobody.
-var goodChecks = []check{(*part).checkBinding}
+var goodChecks = []check{(*part).checkBinding, (*part).checkRevoked}
 
 // enoughChecks say whether the subject may use the route: who fails them is known.
-var enoughChecks = []check{(*part).checkBound, (*part).checkScopes, (*part).checkAssurance}
+var enoughChecks = []check{(*part).checkBlocked, (*part).checkBound, (*part).checkScopes, (*part).checkAssurance}
 
 func (p *part) checkScopes(_ *pipeline.Case, route *requirement, who *proven) refusal {
 	if !holdsAll(who.Scopes, route.scopes) {

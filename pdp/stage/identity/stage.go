@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 
+	"github.com/durward-pdp/durward/pdp/blocks"
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
@@ -48,6 +49,8 @@ type part struct {
 	definitions  [sha256.Size]byte // of all authenticators that are accepted
 	proofs       *proofs           // nil where the service takes none
 	metadata     metadata
+	blocks       *blocks.List // nil where nothing is blocked
+	revocation   revocation
 }
 
 // requirement is what one route needs of a subject.
@@ -87,11 +90,12 @@ func (r refusal) is() bool { return r.reason != "" }
 // Compile builds what a service's routes need: a verifier for each accepted authenticator, and mode and scopes of
 // each route.
 func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.Problems) {
-	c := &compiler{options: &s.options, bundle: b, service: service, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(service), cache: s.cache}}
+	c := &compiler{options: &s.options, bundle: b, service: service, part: &part{issuers: map[string]*issuer{}, challenges: newChallenges(service), cache: s.cache, blocks: s.options.Blocks}}
 	c.authenticators()
 	c.audiences()
 	c.proofs()
 	c.metadata()
+	c.revocation()
 	c.routes()
 	c.define()
 	if len(c.problems) > 0 {
@@ -194,13 +198,18 @@ func about(authenticator, key string) string {
 	return "authenticator " + authenticator + ": "
 }
 
-// deny records the refusal, and tells the client no more than RFC 6750 asks for.
+// deny records the refusal, and tells the client no more than RFC 6750 asks for. Where other credentials would not help there is no
+// challenge.
 func (p *part) deny(c *pipeline.Case, route *requirement, r refusal) pipeline.Outcome {
 	c.Verdict.Explanation.Detail = r.detail
-	if r.reason.Public() == verdict.Unavailable { // nobody's fault, and no other credential would help
+	public := r.reason.Public()
+	if public == verdict.Unavailable {
 		return c.Outage(r.reason)
 	}
-	challenge := p.challenges.of(r.reason.Public())
+	if public == verdict.AccessDenied {
+		return c.Deny(r.reason)
+	}
+	challenge := p.challenges.of(public)
 	switch r.reason {
 	case verdict.ScopeMissing:
 		challenge = route.challenge

@@ -35,6 +35,7 @@ type table struct {
 	records  map[string]state.Record
 	written  map[string]uint64 // when by sequence
 	wakes    map[*func()]bool
+	cleaned  time.Time
 }
 
 // New returns an empty store. Clock is the time by which records and marks end.
@@ -64,7 +65,10 @@ func (s *Store) Write(_ context.Context, name string, r state.Record, ifAbsent b
 		s.mu.Unlock()
 		return false, nil
 	}
-	t.sweep(now)
+	if now.Sub(t.cleaned) >= time.Second { // to look at all records costs more than a write
+		t.cleaned = now
+		t.sweep(now)
+	}
 	t.sequence++
 	t.version = max(t.version+1, r.Version)
 	if r.Version == 0 {

@@ -115,6 +115,22 @@ func TestLostTablesComeBack(t *testing.T) {
 	want(t, fresh, "a=1")
 }
 
+// TestLateReplicaBringsNothingBack: what was taken away after a loss is not written back by a replica that was away meanwhile.
+func TestLateReplicaBringsNothingBack(t *testing.T) {
+	c := newClock()
+	s := memory.New(c.Now)
+	one, late := replica(t, s, c, 0), replica(t, s, c, 0)
+	write(t, one, state.Record{ID: "a", Value: []byte("1")}, false)
+	write(t, one, state.Record{ID: "b", Value: []byte("1")}, false)
+	sync(t, late)
+	s.Lose()
+	sync(t, one)
+	write(t, one, state.Record{ID: "a", Deleted: true, Expires: c.now.Add(time.Hour)}, false)
+	sync(t, late, one)
+	want(t, late, "b=1")
+	want(t, one, "b=1")
+}
+
 func TestTableIsBounded(t *testing.T) {
 	c := newClock()
 	s := memory.New(c.Now)
@@ -126,14 +142,53 @@ func TestTableIsBounded(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	want(t, one, "0=", "1=")
+	write(t, one, state.Record{ID: "1", Value: []byte("new"), Expires: c.now.Add(time.Second)}, false)
+	want(t, one, "0=", "1=new")
 	c.now = c.now.Add(time.Second) // what has ended makes room
-	sync(t, one)
+	write(t, one, state.Record{ID: "2"}, false)
 	want(t, one, "2=")
 	for _, r := range []state.Record{{}, {ID: string(make([]byte, state.MaxID+1))}, {ID: "x", Value: make([]byte, state.MaxValue+1)}, {ID: "x", Deleted: true}} {
 		if _, err := one.Write(t.Context(), r, false); !errors.Is(err, state.ErrRecord) {
 			t.Errorf("%.20q: error %v", r.ID, err)
 		}
 	}
+}
+
+// TestTableThatOutgrows: writers that race go a little beyond the bound; beyond that nothing of a change is taken over, and the next
+// one that fits is.
+func TestTableThatOutgrows(t *testing.T) {
+	c := newClock()
+	s := memory.New(c.Now)
+	var changed int
+	one, err := state.NewTable(state.TableOptions{Store: s, Name: "t", Clock: c.Now, Most: 8, Changed: func(records []state.Record, _ bool) { changed += len(records) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := func(r state.Record) {
+		t.Helper()
+		if _, err := s.Write(t.Context(), "t", r, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 9 {
+		direct(state.Record{ID: fmt.Sprint(i)})
+	}
+	sync(t, one)
+	if len(held(one)) != 9 || changed != 9 {
+		t.Fatalf("%q, %d changes", held(one), changed)
+	}
+	before := one.Synced()
+	c.now = c.now.Add(time.Second)
+	direct(state.Record{ID: "0", Deleted: true, Expires: c.now.Add(time.Hour)})
+	direct(state.Record{ID: "9"})
+	direct(state.Record{ID: "10"})
+	if err := one.Sync(t.Context()); !errors.Is(err, state.ErrFull) || len(held(one)) != 9 || changed != 9 || !one.Synced().Equal(before) {
+		t.Errorf("error %v, %q, %d changes, synced %v", err, held(one), changed, one.Synced())
+	}
+	direct(state.Record{ID: "1", Deleted: true, Expires: c.now.Add(time.Hour)})
+	c.now = c.now.Add(time.Hour) // traces count until they end
+	sync(t, one)
+	want(t, one, "10=", "2=", "3=", "4=", "5=", "6=", "7=", "8=", "9=")
 }
 
 // TestRunIsWoken: with a poll of an hour, a change arrives by the wake-up alone.

@@ -62,8 +62,9 @@ type metrics struct {
 	stateSyncs  *prometheus.CounterVec
 	handshakes  prometheus.Counter
 
-	introspection introspectionMetrics
-	logouts       *prometheus.CounterVec
+	introspection  introspectionMetrics
+	logouts        *prometheus.CounterVec
+	keyUsesDropped prometheus.Counter
 }
 
 // routeLabels gives the first routes their name as a label, and all others "other".
@@ -148,6 +149,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
 	m.registry.MustRegister(m.introspection.all()...)
+	m.countAPIKeys()
 	return m
 }
 

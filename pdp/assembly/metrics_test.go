@@ -48,6 +48,7 @@ func observed(t *testing.T) *metrics {
 	m.watchTokens(func() identity.CacheStats { return identity.CacheStats{Hits: 5, Misses: 6, Bytes: 7} })
 	m.watchAnswers(func() int { return 5 })
 	m.introspection.event(introspection.Event{Bundle: "acme", Authenticator: "idp", Source: introspection.Cached, Outcome: introspection.Active})
+	m.keyUsesDropped.Inc()
 	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})
 	m.introspection.event(introspection.Event{Bundle: "acme", Authenticator: "idp", Source: introspection.Call, Outcome: introspection.Timeout, Took: time.Millisecond, Circuit: true})
 	m.bundleLoads.WithLabelValues("acme", "loaded").Inc()

@@ -48,6 +48,7 @@ type parts struct {
 	blocks  *blocks.List
 	file    *audit.File
 	egress  *egress.Client
+	apiKeys *apiKeys
 	closed  chan struct{}
 
 	introspector *introspection.Client
@@ -68,6 +69,9 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if p.egress, err = newEgress(o.Settings.Egress); err != nil {
 		return nil, err
 	}
+	if p.apiKeys, err = newAPIKeys(&o, p.state, m); err != nil {
+		return nil, err
+	}
 	nonces, err := newNonces(&o.Settings.Identity)
 	if err != nil {
 		return nil, err
@@ -76,6 +80,7 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	p.stages = stagesWith(limitsStage, identity.Options{
 		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Introspector: p.introspector, Blocks: p.blocks, Nonces: nonces, Marks: p.state,
 		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
+		APIKeys:     p.apiKeys.forStage(),
 	})
 	m.watchTokens(p.stages.identity.CacheStats)
 	if p.issuer != nil {
@@ -284,6 +289,9 @@ func (p *parts) handlers() map[string]http.Handler {
 func (p *parts) close(ctx context.Context) error {
 	close(p.closed)
 	p.leave()
+	if p.apiKeys != nil {
+		p.apiKeys.leave()
+	}
 	if p.egress != nil {
 		p.egress.Close()
 	}

@@ -67,7 +67,7 @@ func (c *compiler) assurance(at string, r *format.Route, m mode) assurance {
 		return assurance{}
 	}
 	at += ".assurance"
-	if len(c.service.Identity.Accept) > 0 && (m == modeNone || !c.takesTokens()) {
+	if len(c.service.Identity.Accept) > 0 && (m == modeNone || !c.takes("jwt", "introspection")) {
 		c.inService(at, "no token is accepted here, and only tokens tell of a login")
 	}
 	age := time.Duration(written.MaxAge)

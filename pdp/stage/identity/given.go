@@ -13,19 +13,22 @@ func (p *part) fromGiven(given *subject.Subject) (proven, refusal) {
 		return proven{}, refusal{verdict.TokenClaim, "the given subject has no id, or another key than kind, authenticator and id make"}
 	}
 	var dropped int
-	switch who.Kind {
-	case subject.KindUser:
+	ring := p.keyringOf(who.Authenticator)
+	switch {
+	case ring != nil && (who.Kind == subject.KindUser || who.Kind == subject.KindService):
+		who.Roles, dropped = ring.roles.filter(given.Roles)
+	case who.Kind == subject.KindUser:
 		i := p.issuerOf(who.Authenticator)
 		if i == nil {
 			return proven{}, refusal{verdict.TokenIssuer, "the given subject's authenticator is none that the service accepts for tokens"}
 		}
-		who.Roles, dropped = i.filter(given.Roles)
-	case subject.KindService:
+		who.Roles, dropped = i.roles.filter(given.Roles)
+	case who.Kind == subject.KindService:
 		a := p.certificatesOf(who.Authenticator)
 		if a == nil {
 			return proven{}, refusal{verdict.CertificateBad, "the given subject's authenticator is none that the service accepts for certificates"}
 		}
-		who.Roles, dropped = filterRoles(given.Roles, a.roles, a.anyRole)
+		who.Roles, dropped = a.roles.filter(given.Roles)
 	default:
 		return proven{}, refusal{verdict.TokenClaim, "the given subject is of no known kind"}
 	}

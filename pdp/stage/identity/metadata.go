@@ -81,7 +81,7 @@ func (c *compiler) metadata() {
 	if c.service.Identity.ResourceMetadata != "" {
 		c.inService(external, "the address of metadata is derived from its resource; write resource_metadata or metadata")
 	}
-	if !c.takesTokens() {
+	if !c.takes("jwt", "introspection") {
 		c.inService(own, "metadata tell clients where to get tokens, and the service accepts none")
 	}
 	if written.Documentation != "" && !isPublicURL(written.Documentation) {

@@ -23,8 +23,7 @@ type certificates struct {
 	workloads     []spiffe.Pattern
 	// tenant and rolesFrom name parameters of the workloads' paths; "" for none.
 	tenant, rolesFrom string
-	roles             map[string]bool // that it may assert
-	anyRole           bool
+	roles             roleFilter
 }
 
 // mtls reads an authenticator of kind mtls.
@@ -42,7 +41,7 @@ func (c *compiler) mtls(name string, a *format.Authenticator) {
 	}
 	if a.Roles != nil {
 		out.rolesFrom = a.Roles.From
-		out.roles, out.anyRole = c.roles(path, a)
+		out.roles.allowed, out.roles.any = c.roles(path, a)
 		if out.rolesFrom != "" && !out.has(out.rolesFrom) {
 			c.inBundle(path+".roles.from", fmt.Sprintf("no path under spiffe has {%s}", out.rolesFrom))
 		}
@@ -274,7 +273,7 @@ func (n *named) subject() (subject.Subject, bool) {
 			s.Tenant = param.Value
 		}
 		if param.Name == n.by.rolesFrom {
-			s.Roles, s.DroppedRoles = filterRoles([]string{param.Value}, n.by.roles, n.by.anyRole)
+			s.Roles, s.DroppedRoles = n.by.roles.filter([]string{param.Value})
 		}
 	}
 	return s, isIdentifier(s.Tenant) || s.Tenant == ""

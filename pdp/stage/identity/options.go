@@ -27,6 +27,8 @@ type Options struct {
 	Introspector *introspection.Client
 	// Blocks is what operators and issuers have blocked; without it nothing is.
 	Blocks *blocks.List
+	// APIKeys are what API keys are checked with; without them nobody here can tell whether a key is good.
+	APIKeys *APIKeys
 }
 
 // Marks remember what was used. They must be safe for concurrent use.

@@ -21,12 +21,13 @@ var (
 	attributeAndBelow = []string{"pdp/attribute", "pdp/request", "pdp/route", "pdp/subject"}
 	pipelineAndBelow  = append([]string{"pdp/pipeline", "pdp/verdict"}, attributeAndBelow...)
 	forStages         = append([]string{"pdp/bundle/format"}, pipelineAndBelow...)
-	forAdapters       = []string{"pdp/request", "pdp/subject", "pdp/unary", "pdp/verdict"}
+	forAdapters       = []string{"pdp/request", "pdp/request/clientcert", "pdp/subject", "pdp/unary", "pdp/verdict"}
 )
 
 // importRules is default deny: a package without a row fails, and an import that its row does not list fails.
 var importRules = []rule{
 	{tree: "pdp/request", why: "the domain's own types know nobody"},
+	{tree: "pdp/request/clientcert", may: []string{"pdp/request"}, why: "what a header says of a certificate becomes a certificate or an error"},
 	{tree: "pdp/subject", why: "the domain's own types know nobody"},
 	{tree: "pdp/verdict", why: "the domain's own types know nobody"},
 	{tree: "pdp/route", may: []string{"pdp/request", "pdp/verdict", "pdp/bundle/format"}, why: "paths and lookup need a request and the decoded tables, no more"},
@@ -43,9 +44,10 @@ var importRules = []rule{
 	{tree: "pdp/stage/inspection", may: forStages, why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/limits", may: with(forStages, "ratelimiter", "ratelimiter/window"), tests: []string{"ratelimiter/..."}, why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/descriptors", may: with(forStages, "pdp/bundle/format/ratelimits", "ratelimiter", "ratelimiter/descriptor"), tests: []string{"ratelimiter/..."}, why: "stages are siblings that never see each other, an adapter or a wire type"},
-	{tree: "pdp/stage/identity", may: with(forStages, "pdp/blocks", "pdp/egress", "pdp/stage/identity/apikey", "pdp/stage/identity/dpop", "pdp/stage/identity/introspection", "pdp/token"), tests: []string{"pdp/state/...", "pdp/bundle/format/apikeys"}, why: "stages are siblings that never see each other, an adapter or a wire type; state is an interface that the stage declares"},
+	{tree: "pdp/stage/identity", may: with(forStages, "pdp/blocks", "pdp/egress", "pdp/stage/identity/apikey", "pdp/stage/identity/dpop", "pdp/stage/identity/introspection", "pdp/stage/identity/spiffe", "pdp/token"), tests: []string{"pdp/state/...", "pdp/bundle/format/apikeys"}, why: "stages are siblings that never see each other, an adapter or a wire type; state is an interface that the stage declares"},
 	{tree: "pdp/stage/identity/dpop", may: with(forStages, "pdp/token"), why: "a proof is checked without I/O; who marks it as used is the stage"},
 	{tree: "pdp/stage/identity/introspection", may: []string{"pdp/egress", "pdp/token"}, why: "it asks issuers about tokens, and knows no request"},
+	{tree: "pdp/stage/identity/spiffe", why: "SPIFFE ids alone: text in, ids out"},
 	{tree: "pdp/stage/network", may: with(forStages, "pdp/blocks"), tests: []string{"pdp/state/..."}, why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/identity/apikey", may: with(forStages, "pdp/bundle/format/apikeys"), why: "API keys alone: texts and records in, answers out"},
 	{tree: "pdp/stage/policy", may: with(forStages, "pdp/stage/policy/pattern"), why: "stages are siblings that never see each other, an adapter or a wire type"},
@@ -64,7 +66,7 @@ var importRules = []rule{
 	{tree: "pdp/bundle/format/suite", tests: []string{"pdp/bundle/format"}, why: "decoded structs of decision tests, no logic"},
 	{tree: "pdp/decisiontest", may: []string{"pdp/bundle/format", "pdp/bundle/format/suite", "pdp/bundle/format/ratelimits", "pdp/request", "pdp/subject", "pdp/verdict", "pdp/token"}, tests: []string{"pdp/assembly"}, why: "decision tests run against any decider"},
 	{tree: "pdp/assembly", may: []string{"pdp/...", "ratelimiter/..."}, tests: []string{"proto/...", "clients/...", "deploy/quickstart"}, why: "the one place that names every part; nothing outside the server"},
-	{tree: "pdp/assembly/settings", may: []string{"pdp/bundle/format", "pdp/request"}, why: "the operator's settings, decoded and checked; they start nothing"},
+	{tree: "pdp/assembly/settings", may: []string{"pdp/bundle/format", "pdp/request", "pdp/request/clientcert"}, why: "the operator's settings, decoded and checked; they start nothing"},
 	{tree: "pdp/assembly/blocksapi", why: "the admin listener's documents, for the server that writes and the command that reads them"},
 	{tree: "pdp/assembly/keysapi", why: "the admin listener's documents, for the server that writes and the command that reads them"},
 	{tree: "pdp/assembly/limitsapi", why: "the admin listener's documents, for the server that writes and the command that reads them"},
@@ -141,7 +143,8 @@ const wiredIn = "pdp/assembly"
 // mustFuzz are the packages that parse what others wrote. Besides these, a package that exports a function with one of
 // parserPrefixes must have a fuzz test too.
 var mustFuzz = []string{
-	"pdp/request",              // forwarded addresses, certificate headers
+	"pdp/request",              // forwarded addresses, certificates
+	"pdp/request/clientcert",   // certificates in headers
 	"pdp/route",                // paths, hosts
 	"pdp/token",                // tokens, keys
 	"pdp/stage/identity/dpop",  // proofs, their URLs

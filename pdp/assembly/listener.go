@@ -16,6 +16,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/adapter/ratelimit"
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/request/clientcert"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
@@ -69,11 +70,15 @@ func newListener(configured *settings.Listener, o listenerOptions) (*listener, e
 	if err != nil {
 		return nil, err
 	}
+	certificate, err := clientcert.ParseRule(configured.ClientCertificate)
+	if err != nil {
+		return nil, err
+	}
 	known, err := newCallers(configured.Callers)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", settings.ErrInvalid, err)
 	}
-	shared := adapterOptions{address: rule, callers: known, selectExtension: configured.Select == "extension"}
+	shared := adapterOptions{address: rule, certificate: certificate, callers: known, selectExtension: configured.Select == "extension"}
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
@@ -113,7 +118,7 @@ func (l *listener) register(protocol string, shared adapterOptions, o listenerOp
 	switch protocol {
 	case extauthz.Name:
 		extauthz.Register(l.server, extauthz.New(extauthz.Options{
-			Decider: o.engine, Address: shared.address, SelectExtension: shared.selectExtension, OnPanic: o.panics,
+			Decider: o.engine, Address: shared.address, Certificate: shared.certificate, SelectExtension: shared.selectExtension, OnPanic: o.panics,
 			Caller: func(ctx context.Context) (string, extauthz.Asserts, bool) {
 				c, ok := shared.callers.ofRPC(ctx)
 				return c.name, extauthz.Asserts{ClientAddress: c.clientAddress, Certificate: c.certificate, Service: c.service}, ok
@@ -122,7 +127,7 @@ func (l *listener) register(protocol string, shared adapterOptions, o listenerOp
 		l.names = append(l.names, protocol, extauthz.ServiceName)
 	case native.Name:
 		native.Register(l.server, native.New(native.Options{
-			Decider: o.engine, Permits: o.permits, Address: shared.address, SelectExtension: shared.selectExtension, OnPanic: o.panics,
+			Decider: o.engine, Permits: o.permits, Address: shared.address, Certificate: shared.certificate, SelectExtension: shared.selectExtension, OnPanic: o.panics,
 			Caller: func(ctx context.Context) (string, native.Asserts, bool) {
 				c, ok := shared.callers.ofRPC(ctx)
 				return c.name, native.Asserts{ClientAddress: c.clientAddress, ClientCertificate: c.certificate, Service: c.service, DryRun: c.dryRun, Explain: c.explain, Report: c.report}, ok
@@ -151,6 +156,7 @@ func headersOf(configured settings.RateLimit) ratelimit.Headers {
 // adapterOptions are what the adapters of one listener share.
 type adapterOptions struct {
 	address         request.AddressRule
+	certificate     clientcert.Rule
 	callers         *callers
 	selectExtension bool
 }

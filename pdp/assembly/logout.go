@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -239,5 +240,7 @@ func (s *Server) publicHandlers() (map[string]http.Handler, error) {
 	}
 	handlers := s.parts.handlers()
 	handlers[logoutPattern] = endpoint
+	documents := resourceMetadata{identity: s.parts.stages.identity, snapshot: s.engine.Snapshot}
+	maps.Copy(handlers, documents.handlers())
 	return handlers, nil
 }

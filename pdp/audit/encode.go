@@ -125,6 +125,7 @@ func (e *encoder) certificate(c *request.Certificate) {
 	e.buf = hex.AppendEncode(e.buf, c.Thumbprint[:])
 	e.close('"')
 	e.instant("not_after", c.NotAfter)
+	e.flag("unseen", c.Unseen)
 }
 
 // params writes the listed path parameters.

@@ -122,3 +122,18 @@ func TestEventAfterClose(t *testing.T) {
 		t.Errorf("after the end: %v", err)
 	}
 }
+
+// TestUnseenCertificate: what nobody saw has no end, and the record says why.
+func TestUnseenCertificate(t *testing.T) {
+	event := fullEvent()
+	event.Certificate = &request.Certificate{URIs: []string{"spiffe://example.org/web"}, Thumbprint: [32]byte{1}, Unseen: true}
+	var e encoder
+	got := &durwardv1.Event{}
+	if err := protojson.Unmarshal(e.encodeEvent(event), got); err != nil {
+		t.Fatal(err)
+	}
+	want := &durwardv1.RecordedCertificate{Sans: []string{"spiffe://example.org/web"}, Thumbprint: "01" + strings.Repeat("00", 31), Unseen: true}
+	if diff := cmp.Diff(want, got.GetCertificate(), protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -31,7 +31,7 @@ func fullEntry() *Entry {
 			Peer:        request.Peer{Address: netip.MustParseAddrPort("198.51.100.7:4711"), Principal: "spiffe://lab/client"},
 			Client:      netip.MustParseAddr("203.0.113.9"),
 			SNI:         "orders.example.com",
-			Certificate: &request.Certificate{Subject: "CN=client", DNSNames: []string{"client.lab"}, NotAfter: instant.Add(time.Hour), Thumbprint: [32]byte{1, 2}},
+			Certificate: &request.Certificate{Subject: "CN=client", DNSNames: []string{"client.lab"}, NotAfter: instant.Add(time.Hour), Thumbprint: [32]byte{1, 2}, Unseen: true},
 		},
 		Match: &route.Match{
 			Service: service,

@@ -145,14 +145,15 @@ service.yaml:32:53: "subject.tenant" cannot be used: a resource does not depend 
 service.yaml:32:75: "resource.id" describes the resource by itself
 service.yaml:32:93: "request" is a whole object; name one attribute of it`},
 	{name: "scopes without identity", edit: []string{"    scopes: [orders:write]\n", "    scopes: [orders:write]\n    identity: none\n"}, want: `service.yaml:31:5: scopes cannot be met: identity is none`},
+	{name: "assurance without identity", edit: []string{"    scopes: [orders:write]\n", "    assurance: {max_age: 5min}\n    identity: none\n"}, want: `service.yaml:31:5: assurance cannot be met: identity is none`},
+	{name: "assurance of everybody", edit: []string{"methods: [GET], access: public", "methods: [GET], access: public, assurance: {max_age: 5min}"}, want: `service.yaml:24:74: assurance has no effect on a public route`},
 	{name: "routes are compiled", edit: []string{"path: /orders/health", "path: orders/health", "methods: [POST]\n", "methods: [post]\n"}, want: `service.yaml:24:26: path template: "orders/health" does not begin with /
 service.yaml:29:15: "post" is no method; methods are upper case`},
 	{name: "hosts are compiled", edit: []string{"host: api.example.com, prefix: /orders", "host: orders.example.com"}, want: `service.yaml:4:5: orders.example.com stands twice`},
 	// not enforced yet
 	{name: "authenticators not enforced", file: "bundle.yaml", edit: []string{"jwks: {file: keys/corp.jwks.json}", "jwks: {url: https://idp.example.com/keys}"}, want: `bundle.yaml:9:12: "url" is part of the format, but this version does not enforce it; remove it`},
 	{name: "discovery", file: "bundle.yaml", edit: []string{"jwks: {file: keys/corp.jwks.json}", "jwks: {discovery: true}"}, want: `bundle.yaml:9:12: "discovery" is part of the format, but this version does not enforce it; remove it`},
-	{name: "keys not enforced", edit: []string{"defaults:", "cors: {origins: [https://app.example.com]}\ndefaults:", "    scopes:", "    assurance: {acr: [\"urn:example:mfa\"], max_age: 10min}\n    scopes:"}, want: `service.yaml:17:1: "cors" is part of the format, but this version does not enforce it; remove it
-service.yaml:32:5: "assurance" is part of the format, but this version does not enforce it; remove it`},
+	{name: "keys not enforced", edit: []string{"defaults:", "cors: {origins: [https://app.example.com]}\ndefaults:"}, want: `service.yaml:17:1: "cors" is part of the format, but this version does not enforce it; remove it`},
 	{name: "a candidate of nothing", edit: []string{"defaults:", "candidate: {rules: [policy.next.csv]}\ndefaults:"}, want: `service.yaml:17:21: the bundle has no file "policy.next.csv"`},
 	{name: "observe without permission", edit: []string{"defaults:", "observe: [{route: log-in, until: \"2026-03-01\"}]\ndefaults:"}, want: `service.yaml:17:1: observe lets denied requests pass, and the operator has not permitted it for this bundle (bundles: [{dir: …, observe: true}] in the server's settings)`},
 	{name: "limit's lease of zero", edit: []string{"count: allowed, ", "lease: 0, "}, want: `service.yaml:20:62: lease is 1 or more; leave it out for the default`},

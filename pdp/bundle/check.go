@@ -94,7 +94,7 @@ func (c *checker) authenticator(name string) {
 	}
 	tokens := map[string]bool{
 		"issuer": a.Issuer != "", "algorithms": len(a.Algorithms) > 0, "jwks": a.JWKS.File != "", "types": len(a.Types) > 0,
-		"leeway": a.Leeway != 0, "max_lifetime": a.MaxLifetime != 0, "subject": a.Subject != (format.SubjectClaims{}), "logout": a.Logout != nil,
+		"leeway": a.Leeway != 0, "max_lifetime": a.MaxLifetime != 0, "subject.id": a.Subject.ID != "", "subject.scopes": a.Subject.Scopes != "", "logout": a.Logout != nil,
 		"introspection": !reflect.ValueOf(a.Introspection).IsZero(),
 	}
 	switch a.Kind {
@@ -107,6 +107,9 @@ func (c *checker) authenticator(name string) {
 		if len(a.SANs) > 0 {
 			c.add(p, ".sans", "sans has no meaning for an authenticator of kind jwt")
 		}
+		if a.SPIFFE != nil {
+			c.add(p, ".spiffe", "spiffe has no meaning for an authenticator of kind jwt")
+		}
 		if tokens["introspection"] {
 			c.add(p, ".introspection", "introspection has no meaning for an authenticator of kind jwt")
 		}
@@ -116,8 +119,8 @@ func (c *checker) authenticator(name string) {
 				c.add(p, "", "an authenticator of kind introspection needs %s", key)
 			}
 		}
-		tokens["sans"] = len(a.SANs) > 0
-		for _, key := range []string{"algorithms", "jwks", "max_lifetime", "sans", "types"} {
+		tokens["sans"], tokens["spiffe"] = len(a.SANs) > 0, a.SPIFFE != nil
+		for _, key := range []string{"algorithms", "jwks", "max_lifetime", "sans", "spiffe", "types"} {
 			if tokens[key] {
 				c.add(p, "."+key, "%s has no meaning for an authenticator of kind introspection", key)
 			}
@@ -129,6 +132,7 @@ func (c *checker) authenticator(name string) {
 			}
 		}
 	case "api_key":
+		tokens["subject.tenant"], tokens["spiffe"] = a.Subject.Tenant != "", a.SPIFFE != nil
 		for _, key := range slices.Sorted(maps.Keys(tokens)) {
 			if tokens[key] {
 				c.add(p, "."+key, "%s has no meaning for an authenticator of kind api_key", key)

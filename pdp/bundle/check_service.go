@@ -210,7 +210,7 @@ func (c *checker) route(p part, s *format.Service, r *format.Route) {
 		c.attribute(p, fmt.Sprintf(".same[%d]", i), same.Name, use{params: params})
 	}
 	if r.Access == "public" {
-		for key, set := range map[string]bool{"scopes": len(r.Scopes) > 0, "same": len(r.Same) > 0, "identity": r.Identity != ""} {
+		for key, set := range map[string]bool{"scopes": len(r.Scopes) > 0, "assurance": r.Assurance != nil, "same": len(r.Same) > 0, "identity": r.Identity != ""} {
 			if set {
 				c.add(p, "."+key, "%s has no effect on a public route", key)
 			}
@@ -218,6 +218,9 @@ func (c *checker) route(p part, s *format.Service, r *format.Route) {
 	}
 	if len(r.Scopes) > 0 && modeOf(s, r) == "none" {
 		c.add(p, ".scopes", "scopes cannot be met: identity is none")
+	}
+	if r.Assurance != nil && modeOf(s, r) == "none" {
+		c.add(p, ".assurance", "assurance cannot be met: identity is none")
 	}
 	if r.Resource == nil {
 		return

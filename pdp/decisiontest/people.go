@@ -37,7 +37,7 @@ func (l *loader) loadToken(at, name string) {
 	written := l.suite.written.Tokens[name]
 	if written.Raw != "" {
 		if written.Extends != "" || written.Authenticator != "" || written.Claims != nil || written.Omit != nil || written.Header != nil ||
-			written.Exp != nil || written.Nbf != nil || written.Iat != nil || written.DPoP || written.Certificate != "" {
+			len(instants(&written)) > 0 || written.DPoP || written.Certificate != "" {
 			l.add(at+".raw", "", "a raw token is sent as it is; remove the other keys")
 		}
 		if strings.ContainsFunc(written.Raw, func(c rune) bool { return c < '!' || c > '~' }) {
@@ -138,12 +138,13 @@ func overlay(below, above suite.Token) suite.Token {
 	}
 	out.Omit = append(out.Omit, above.Omit...)
 	out.Exp, out.Nbf, out.Iat = cmp.Or(above.Exp, below.Exp), cmp.Or(above.Nbf, below.Nbf), cmp.Or(above.Iat, below.Iat)
+	out.AuthTime = cmp.Or(above.AuthTime, below.AuthTime)
 	return out
 }
 
 // instants returns the claims that a token says as instants, by name.
 func instants(t *suite.Token) map[string]*suite.Moment {
-	out := map[string]*suite.Moment{"exp": t.Exp, "nbf": t.Nbf, "iat": t.Iat}
+	out := map[string]*suite.Moment{"exp": t.Exp, "nbf": t.Nbf, "iat": t.Iat, "auth_time": t.AuthTime}
 	maps.DeleteFunc(out, func(_ string, m *suite.Moment) bool { return m == nil })
 	return out
 }
@@ -166,6 +167,9 @@ func (l *loader) claimsOf(name string, t *suite.Token) map[string]any {
 	}
 	if binding := l.bindingOf(name, t); len(binding) > 0 {
 		claims["cnf"] = binding
+	}
+	if t.AuthTime != nil {
+		claims["auth_time"] = t.AuthTime.After(now).Unix()
 	}
 	maps.Copy(claims, t.Claims)
 	for _, omitted := range t.Omit {

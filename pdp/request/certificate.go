@@ -3,6 +3,7 @@ package request
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"net/url"
@@ -29,6 +30,10 @@ type Certificate struct {
 	NotBefore, NotAfter time.Time
 	// Thumbprint is the SHA-256 of the DER form (RFC 8705, section 3.1).
 	Thumbprint [sha256.Size]byte
+	// Authority is set for one that may sign others: it names no client.
+	Authority bool
+	// Unseen is set where the gateway told the names and the thumbprint alone. Then Subject, validity and Authority are not known.
+	Unseen bool
 }
 
 // SANs returns all subject alternative names, URIs first.
@@ -79,9 +84,10 @@ func ParseCertificate(der []byte) (*Certificate, error) {
 		NotAfter:  leaf.NotAfter,
 		// The thumbprint covers the certificate alone, as RFC 8705 says, not the chain.
 		Thumbprint: sha256.Sum256(leaf.Raw),
+		Authority:  leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0,
 	}
-	for _, u := range leaf.URIs {
-		c.URIs = append(c.URIs, u.String())
+	if c.URIs, err = rawURIs(leaf); err != nil {
+		return nil, ErrCertificate
 	}
 	for _, name := range append(c.SANs(), c.Subject) {
 		if hasControl(name) {
@@ -89,6 +95,35 @@ func ParseCertificate(der []byte) (*Certificate, error) {
 		}
 	}
 	return c, nil
+}
+
+// The subject alternative names as ASN.1 has them (RFC 5280, section 4.2.1.6).
+var namesExtension = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+const uriTag = 6
+
+// rawURIs returns the URI names as they stand in the certificate. A parsed URL is written anew, without an empty fragment and
+// with another case: two names would read as one.
+func rawURIs(leaf *x509.Certificate) ([]string, error) {
+	var out []string
+	for i := range leaf.Extensions {
+		if !leaf.Extensions[i].Id.Equal(namesExtension) {
+			continue
+		}
+		var names []asn1.RawValue
+		if rest, err := asn1.Unmarshal(leaf.Extensions[i].Value, &names); err != nil || len(rest) > 0 {
+			return nil, ErrCertificate
+		}
+		for j := range names {
+			if names[j].Class == asn1.ClassContextSpecific && names[j].Tag == uriTag {
+				out = append(out, string(names[j].Bytes))
+			}
+		}
+	}
+	if len(out) != len(leaf.URIs) {
+		return nil, ErrCertificate
+	}
+	return out, nil
 }
 
 func hasControl(s string) bool {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -66,6 +67,46 @@ func TestParseEscapedPEM(t *testing.T) {
 	_ = append(c.SANs()[:1], "forged")
 	if !slices.Equal(c.SANs(), want) {
 		t.Error("SANs shares its memory with the certificate")
+	}
+}
+
+// TestURIsAsWritten: names that a parsed URL would write alike stay apart.
+func TestURIsAsWritten(t *testing.T) {
+	for _, want := range []string{"spiffe://a.example/x#", "SPIFFE://a.example/x", "spiffe://a.example/x", "spiffe://a.example/%7e"} {
+		// The extension by hand: the library would write a parsed URL.
+		names, err := asn1.Marshal([]asn1.RawValue{
+			{Class: asn1.ClassContextSpecific, Tag: 2, Bytes: []byte("a.example")},
+			{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(want)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := ParseCertificate(der(t, &x509.Certificate{ExtraExtensions: []pkix.Extension{{Id: namesExtension, Value: names}}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(c.URIs, []string{want}) || !slices.Equal(c.DNSNames, []string{"a.example"}) {
+			t.Errorf("%q became %q and %q", want, c.URIs, c.DNSNames)
+		}
+	}
+}
+
+// TestAuthorities: what may sign certificates or lists of revoked ones is told apart.
+func TestAuthorities(t *testing.T) {
+	for name, row := range map[string]struct {
+		template x509.Certificate
+		want     bool
+	}{
+		"a client":              {x509.Certificate{KeyUsage: x509.KeyUsageDigitalSignature, BasicConstraintsValid: true}, false},
+		"without usage":         {x509.Certificate{}, false},
+		"an authority":          {x509.Certificate{BasicConstraintsValid: true, IsCA: true}, true},
+		"a key for signing":     {x509.Certificate{KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}, true},
+		"a key for revocations": {x509.Certificate{KeyUsage: x509.KeyUsageCRLSign}, true},
+	} {
+		c, err := ParseCertificate(der(t, &row.template))
+		if err != nil || c.Authority != row.want {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
 	}
 }
 

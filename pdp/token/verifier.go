@@ -99,6 +99,9 @@ func NewVerifier(c Config) (*Verifier, error) {
 	return v, nil
 }
 
+// Leeway is how far the issuer's clock may be ahead.
+func (v *Verifier) Leeway() time.Duration { return v.leeway }
+
 func checkAlgorithms(list []string) error {
 	if len(list) == 0 {
 		return errors.New("the list of algorithms is empty")

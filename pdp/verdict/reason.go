@@ -13,6 +13,7 @@ const (
 	InsufficientScope   Public = "insufficient_scope"
 	InvalidProof        Public = "invalid_dpop_proof" // RFC 9449, sections 7.1 and 9
 	UseNonce            Public = "use_dpop_nonce"
+	InsufficientLogin   Public = "insufficient_user_authentication" // RFC 9470, section 3
 	CredentialsRequired Public = "credentials_required"
 	AccessDenied        Public = "access_denied"
 	NotFound            Public = "not_found"
@@ -106,6 +107,7 @@ const (
 	CrossSite                Reason = "cross_site"
 	TokenInactive            Reason = "token_inactive"
 	IntrospectionUnavailable Reason = "introspection_unavailable"
+	AssuranceLow             Reason = "assurance_insufficient"
 	TokenRevoked             Reason = "token_revoked"
 	SubjectBlocked           Reason = "subject_blocked"
 	NetworkBlocked           Reason = "network_blocked"
@@ -187,6 +189,7 @@ var reasons = map[Reason]Info{
 	CrossSite:                {403, AccessDenied, "a browser sent the credential in a cookie along with a request that another site made"},
 	TokenInactive:            {401, InvalidToken, "the issuer says that the token is not active: expired, revoked, or none of its own"},
 	IntrospectionUnavailable: {503, Unavailable, "the issuer could not be asked about an opaque token, or its answer is not sound"},
+	AssuranceLow:             {401, InsufficientLogin, "the subject's login is weaker or older than the route wants"},
 	TokenRevoked:             {401, InvalidToken, "the token, its session or the key behind it is blocked, or it was issued before a time that is; a new login may help"},
 	SubjectBlocked:           {403, AccessDenied, "the subject is blocked, or the client that the token was issued to; a new login does not help"},
 	NetworkBlocked:           {403, AccessDenied, "the client's address is in a network that is blocked"},

@@ -25,6 +25,7 @@ routes:
   - {name: health, path: /health, methods: [GET], access: public}
   - {name: public, path: "/public/{rest...}", methods: [GET, POST], access: public}
   - {name: pair, path: /a/b, methods: [GET], action: things:read}
+  - {name: vault, path: /vault, methods: [GET], action: things:read, assurance: {acr: ["urn:example:mfa", phr], max_age: 10min}}
   - {name: thing, path: "/things/{id}", methods: [GET, HEAD], action: things:read}
   - {name: admin, path: /admin, methods: [GET], action: things:admin}
   - {name: admin-tree, path: "/admin/{rest...}", methods: [GET], action: things:admin}

@@ -71,7 +71,9 @@ func TestClientCertificates(t *testing.T) {
 		want  outcome
 	}{
 		"its only name":          {[]string{batch}, passes},
-		"its last of many names": {[]string{"batch.example.com", "spiffe://example.com/ns/office/x", "spiffe://other.example/ns/shop/batch", batch}, passes},
+		"its last of many names": {[]string{"batch.example.com", "example.com", batch}, passes},
+		"two URIs":               {[]string{"spiffe://other.example/ns/shop/batch", batch}, refused},
+		"another kind of URI":    {[]string{batch, "https://batch.example.com/"}, refused},
 		"without rights":         {[]string{other}, noRule},
 		"two accepted names":     {[]string{batch, other}, refused},
 		"no accepted name":       {[]string{"spiffe://example.com/ns/office/batch", "batch.example.com"}, refused},

@@ -101,6 +101,7 @@ type Certificate struct {
 	SANs       []string  `json:"sans"`
 	Thumbprint string    `json:"thumbprint"`
 	NotAfter   time.Time `json:"not_after"`
+	Unseen     bool      `json:"unseen"`
 }
 
 // Subject is what a record holds of the subject; claims are JSON texts by dotted path.

@@ -119,7 +119,7 @@ func (c *Certificate) verified(at time.Time) *request.Certificate {
 	if c == nil {
 		return nil
 	}
-	out := &request.Certificate{Subject: c.Subject, NotBefore: at, NotAfter: c.NotAfter}
+	out := &request.Certificate{Subject: c.Subject, NotBefore: at, NotAfter: c.NotAfter, Unseen: c.Unseen}
 	if raw, err := hex.DecodeString(c.Thumbprint); err == nil {
 		copy(out.Thumbprint[:], raw)
 	}

@@ -32,6 +32,8 @@ type Authority struct {
 type Wanted struct {
 	// Names are its subject alternative names: host names, addresses, and URIs with "://".
 	Names []string
+	// CommonName is the common name of its subject; "" for an empty subject.
+	CommonName string
 	// NotBefore and NotAfter bound its validity.
 	NotBefore, NotAfter time.Time
 }
@@ -77,7 +79,7 @@ func (a *Authority) Issue(w Wanted) (certificate, key []byte, err error) {
 		return nil, nil, fmt.Errorf("issuing a certificate: %w", err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial, NotBefore: w.NotBefore, NotAfter: w.NotAfter,
+		SerialNumber: serial, Subject: pkix.Name{CommonName: w.CommonName}, NotBefore: w.NotBefore, NotAfter: w.NotAfter,
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"errors"
 	"math"
 	"net/netip"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/request/clientcert"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
@@ -25,6 +27,8 @@ type decoder struct {
 	request *request.Request
 	asserts Asserts
 	address request.AddressRule
+	// certificate says in which header a certificate may come besides.
+	certificate clientcert.Rule
 }
 
 func (d *decoder) refuse(reason verdict.Reason) {
@@ -151,20 +155,33 @@ func (d *decoder) readSource(source *authv3.AttributeContext_Peer) {
 	if d.asserts.Certificate {
 		r.Peer.Principal = request.Printable(source.GetPrincipal(), maxPrincipal)
 	}
-	escaped := source.GetCertificate()
-	if escaped == "" {
+	d.readCertificate(source.GetCertificate())
+}
+
+// readCertificate reads the client's certificate from the message and from the header that the listener's rule names.
+func (d *decoder) readCertificate(escaped string) {
+	r := d.request
+	if escaped == "" && !d.certificate.Asserts(r.Header) {
 		return
 	}
 	if !d.asserts.Certificate {
 		d.refuse(verdict.CallerNotTrusted)
 		return
 	}
-	certificate, err := request.ParseEscapedPEM(escaped)
-	if err != nil {
-		d.refuse(verdict.CertificateBad)
-		return
+	var shown *request.Certificate
+	var err error
+	if escaped != "" {
+		shown, err = request.ParseEscapedPEM(escaped)
 	}
-	r.Certificate = certificate
+	if err == nil {
+		r.Certificate, err = d.certificate.Certificate(shown, r.Header)
+	}
+	switch {
+	case errors.Is(err, clientcert.ErrRepeated):
+		d.refuse(verdict.DuplicateHeader)
+	case err != nil:
+		d.refuse(verdict.CertificateBad)
+	}
 }
 
 // socketAddress returns the zero value for pipes, internal listeners and anything that is no IP address.

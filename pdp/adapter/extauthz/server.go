@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/request/clientcert"
 	"github.com/durward-pdp/durward/pdp/unary"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
@@ -42,6 +43,8 @@ type Options struct {
 	Decider Decider
 	// Address says how a client's address is found; the zero rule finds none.
 	Address request.AddressRule
+	// Certificate says in which header a client's certificate may come besides in the message; the zero rule reads none.
+	Certificate clientcert.Rule
 	// Caller names who called and says what it may assert; false when the listener does not know it. It must be
 	// safe for concurrent use and must look at the connection only, never at metadata that anybody can send.
 	Caller func(ctx context.Context) (name string, asserts Asserts, ok bool)
@@ -111,7 +114,7 @@ func (s *Server) decode(ctx context.Context, in *authv3.CheckRequest) (r *reques
 		// Nothing that an unknown caller says is believed, not even for the record.
 		return &request.Request{Adapter: Name, Invalid: string(verdict.CallerNotTrusted)}
 	}
-	d := decoder{request: &request.Request{Adapter: Name, Caller: name, SelectExtension: s.options.SelectExtension}, asserts: asserts, address: s.options.Address}
+	d := decoder{request: &request.Request{Adapter: Name, Caller: name, SelectExtension: s.options.SelectExtension}, asserts: asserts, address: s.options.Address, certificate: s.options.Certificate}
 	d.read(in.GetAttributes())
 	return d.request
 }

@@ -1,10 +1,12 @@
 package native
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/request/clientcert"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	durwardv1 "github.com/durward-pdp/durward/proto/durward/v1"
 )
@@ -29,6 +31,8 @@ type decoder struct {
 	permits bool // can be given back
 	asserts Asserts
 	address request.AddressRule
+	// certificate says in which header a certificate may come besides.
+	certificate clientcert.Rule
 }
 
 func (d *decoder) refuse(reason verdict.Reason) {
@@ -207,20 +211,33 @@ func (d *decoder) readConnection(in *durwardv1.HTTPRequest) {
 	if d.asserts.ClientAddress {
 		r.Client = d.address.Client(r.Peer.Address, forwarded(r.Header, r.Peer.Address))
 	}
-	der := in.GetCertificate()
-	if len(der) == 0 {
+	d.readCertificate(in.GetCertificate())
+}
+
+// readCertificate reads the client's certificate from the message and from the header that the listener's rule names.
+func (d *decoder) readCertificate(der []byte) {
+	r := d.request
+	if len(der) == 0 && !d.certificate.Asserts(r.Header) {
 		return
 	}
 	if !d.asserts.ClientCertificate {
 		d.refuse(verdict.CallerNotTrusted)
 		return
 	}
-	certificate, err := request.ParseCertificate(der)
-	if err != nil {
-		d.refuse(verdict.CertificateBad)
-		return
+	var shown *request.Certificate
+	var err error
+	if len(der) > 0 {
+		shown, err = request.ParseCertificate(der)
 	}
-	r.Certificate = certificate
+	if err == nil {
+		r.Certificate, err = d.certificate.Certificate(shown, r.Header)
+	}
+	switch {
+	case errors.Is(err, clientcert.ErrRepeated):
+		d.refuse(verdict.DuplicateHeader)
+	case err != nil:
+		d.refuse(verdict.CertificateBad)
+	}
 }
 
 // parsePeer reads an address with or without a port; zones are dropped and IPv4-mapped addresses unmapped.

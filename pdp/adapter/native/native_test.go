@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"math/big"
 	"net"
 	"net/netip"
@@ -25,6 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/request/clientcert"
 	"github.com/durward-pdp/durward/pdp/unary"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	durwardv1 "github.com/durward-pdp/durward/proto/durward/v1"
@@ -539,4 +541,40 @@ func FuzzCheck(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestForwardedCertificate: a header counts where the listener's rule names it and the caller may assert certificates.
+func TestForwardedCertificate(t *testing.T) {
+	der := certificate(t)
+	rule, err := clientcert.ParseRule("header:client-cert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := ":" + base64.StdEncoding.EncodeToString(der) + ":"
+	for name, tc := range map[string]struct {
+		rule    clientcert.Rule
+		headers []string
+		shown   []byte
+		asserts Asserts
+		invalid verdict.Reason
+		came    bool
+	}{
+		"told":                  {rule, []string{"Client-Cert", told}, nil, everything, "", true},
+		"told and shown":        {rule, []string{"client-cert", told}, der, everything, "", true},
+		"another is shown":      {rule, []string{"client-cert", told}, certificate(t), everything, verdict.CertificateBad, false},
+		"broken":                {rule, []string{"client-cert", "x"}, nil, everything, verdict.CertificateBad, false},
+		"broken, and one shown": {rule, []string{"client-cert", told}, []byte("x"), everything, verdict.CertificateBad, false},
+		"twice":                 {rule, []string{"client-cert", told, "client-cert", told}, nil, everything, verdict.DuplicateHeader, false},
+		"not asserted":          {rule, []string{"client-cert", told}, nil, Asserts{ClientAddress: true}, verdict.CallerNotTrusted, false},
+		"a chain not asserted":  {rule, []string{"client-cert-chain", told}, nil, Asserts{ClientAddress: true}, verdict.CallerNotTrusted, false},
+		"no rule":               {clientcert.Rule{}, []string{"client-cert", told}, nil, Asserts{}, "", false},
+	} {
+		d := &decider{verdict: allowed()}
+		s := server(t, d, tc.asserts)
+		s.options.Certificate = tc.rule
+		_, err := s.Check(t.Context(), httpRequest(func(in *durwardv1.HTTPRequest) { in.Headers, in.Certificate = lines(tc.headers...), tc.shown }))
+		if got := d.last(t); err != nil || got.Invalid != string(tc.invalid) || (got.Certificate != nil) != tc.came {
+			t.Errorf("%s: invalid %q, certificate %v, error %v; want %q", name, got.Invalid, got.Certificate, err, tc.invalid)
+		}
+	}
 }

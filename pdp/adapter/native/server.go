@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/request/clientcert"
 	"github.com/durward-pdp/durward/pdp/unary"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	durwardv1 "github.com/durward-pdp/durward/proto/durward/v1"
@@ -55,6 +56,8 @@ type Options struct {
 	Permits Releaser
 	// Address says how a client's address is found; the zero rule finds none.
 	Address request.AddressRule
+	// Certificate says in which header a client's certificate may come besides in the message; the zero rule reads none.
+	Certificate clientcert.Rule
 	// Caller names who called and says what it may assert; false when the listener does not know it. It must be safe for
 	// concurrent use.
 	Caller func(ctx context.Context) (name string, asserts Asserts, ok bool)
@@ -126,7 +129,7 @@ func (s *Server) decode(ctx context.Context, in *durwardv1.CheckRequest, first f
 		// Nothing that an unknown caller says is believed, not even for the record.
 		return &request.Request{Adapter: Name, Invalid: string(verdict.CallerNotTrusted)}
 	}
-	d := decoder{permits: s.options.Permits != nil, request: &request.Request{Adapter: Name, Caller: name, SelectExtension: s.options.SelectExtension}, asserts: asserts, address: s.options.Address}
+	d := decoder{permits: s.options.Permits != nil, request: &request.Request{Adapter: Name, Caller: name, SelectExtension: s.options.SelectExtension}, asserts: asserts, address: s.options.Address, certificate: s.options.Certificate}
 	first(&d)
 	d.read(in)
 	return d.request

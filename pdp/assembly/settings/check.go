@@ -12,6 +12,7 @@ import (
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/request/clientcert"
 )
 
 // checker collects problems; file is nil when the settings came without one.
@@ -100,10 +101,22 @@ func (c *checker) listener(path string, l *Listener) {
 	if _, err := request.ParseAddressRule(l.ClientAddress); err != nil {
 		c.add(path+".client_address", "%v", err)
 	}
+	c.certificateRule(path, l)
 	c.tls(path+".tls", l.TLS)
 	c.callers(path, l.Callers, l.TLS)
 	if c.address(path, l.Address) && !l.Insecure {
 		c.exposure(path, l.Address, l.TLS, l.Callers)
+	}
+}
+
+// certificateRule refuses a header that nobody may assert: the operator believes that it is read.
+func (c *checker) certificateRule(path string, l *Listener) {
+	rule, err := clientcert.ParseRule(l.ClientCertificate)
+	switch {
+	case err != nil:
+		c.add(path+".client_certificate", "%v", err)
+	case rule.Chosen() && len(l.Callers) > 0 && !slices.ContainsFunc(l.Callers, func(one Caller) bool { return slices.Contains(one.Asserts, "certificate") }):
+		c.add(path+".client_certificate", "no caller of the listener has certificate under asserts, so that every request with the header would be refused")
 	}
 }
 

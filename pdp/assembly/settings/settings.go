@@ -66,6 +66,9 @@ type Listener struct {
 	Protocols []string `yaml:"protocols"`
 	// ClientAddress says how the client's address is found: peer, xff:N or header:NAME.
 	ClientAddress string `yaml:"client_address"`
+	// ClientCertificate says where a client's certificate comes from: message (default), the protocol's own field; or besides it a
+	// header that the gateway overwrites or removes in every request: header:x-forwarded-client-cert (Envoy's) or header:client-cert (RFC 9440).
+	ClientCertificate string `yaml:"client_certificate"`
 	// Select is host (default), or extension: the context extension durward.service alone chooses the service.
 	Select string `yaml:"select"`
 	// TLS is mandatory beyond loopback and Unix sockets.

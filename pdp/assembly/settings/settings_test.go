@@ -159,6 +159,8 @@ func TestRefusals(t *testing.T) {
 		{"two callers of one name", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a, token_file: t}, {name: a, token_file: u}]}]\n", []string{`"a" twice`}},
 		{"a caller that nothing names", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a}]}]\n", []string{"needs sans or token_file"}},
 		{"names without authorities", valid + "listeners: [{address: 127.0.0.1:1, " + tls + ", callers: [{name: a, sans: [b]}]}]\n", []string{"needs tls.client_ca"}},
+		{"a certificate's header", valid + "listeners: [{address: 127.0.0.1:1, client_certificate: header:x-client-cert}]\n", []string{"durward.yaml:2:56", "message, header:x-forwarded-client-cert or header:client-cert"}},
+		{"a header that nobody may assert", valid + "listeners: [{address: 127.0.0.1:1, client_certificate: header:client-cert, callers: [{name: a, token_file: t, asserts: [service]}]}]\n", []string{"durward.yaml:2:56", "no caller of the listener has certificate under asserts"}},
 		{"an assertion", valid + "listeners: [{address: 127.0.0.1:1, callers: [{name: a, token_file: t, asserts: [all]}]}]\n", []string{"client_address, certificate, service, dry_run, explain"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

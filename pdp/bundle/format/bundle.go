@@ -52,14 +52,25 @@ type Authenticator struct {
 	Roles *Roles `yaml:"roles"`
 	// Introspection, for introspection, says where and how the issuer is asked about its opaque tokens.
 	Introspection introspection `yaml:"introspection"`
-	// SANs, for mtls, are the subject alternative names that are accepted, as exact names or with one trailing "*".
+	// SANs, for mtls, are the subject alternative names that are accepted: exact names, URIs that end in "*", DNS names that begin
+	// with "*.".
 	SANs []string `yaml:"sans"`
+	// SPIFFE, for mtls, are the SPIFFE ids that are accepted.
+	SPIFFE *spiffe `yaml:"spiffe"`
 	// Logout, for jwt, takes logout tokens of the issuer (OpenID Connect Back-Channel Logout); nil takes none.
 	Logout *logout `yaml:"logout"`
 	// Prefix, for api_key, is the label of its keys: dwk_LABEL_ is what they begin with, dwk_ where it is left out.
 	Prefix string `yaml:"prefix"`
 	// Keys, for api_key, says where its keys are written down.
 	Keys keySource `yaml:"keys"`
+}
+
+// SPIFFE are SPIFFE ids of one trust domain.
+type spiffe struct {
+	// TrustDomain is the name of the trust domain.
+	TrustDomain string `yaml:"trust_domain"`
+	// Paths are patterns of paths, /ns/{ns}/sa/{sa} or /ns/shop/*. What stands in the place of {ns} is the claim ns.
+	Paths []string `yaml:"paths"`
 }
 
 // Logout says which logout tokens of an issuer are taken.
@@ -214,6 +225,8 @@ type Identity struct {
 	Require string `yaml:"require"`
 	// DPoP says how tokens that are bound to a key are taken (RFC 9449); without it they are refused.
 	DPoP *dpop `yaml:"dpop"`
+	// Metadata describes the service as a protected resource, in the place of ResourceMetadata: the server publishes it.
+	Metadata *resourceMetadata `yaml:"metadata"`
 	// Revocation says what to do where this replica does not know recently enough what is blocked; nil is the default.
 	Revocation *revocation `yaml:"revocation"`
 }
@@ -230,6 +243,17 @@ type dpop struct {
 	Nonce string `yaml:"nonce"`
 	// OnError is what happens while nobody knows whether a proof was used before: deny (default) or allow.
 	OnError string `yaml:"on_error"`
+}
+
+// ResourceMetadata is what protected resource metadata (RFC 9728, section 2) say besides what the service says elsewhere.
+type resourceMetadata struct {
+	// Resource is the resource's identifier, an https URL whose host and path are the service's.
+	Resource string `yaml:"resource"`
+	// Name is what people call the resource, Documentation an https URL of what developers should read.
+	Name          string `yaml:"name"`
+	Documentation string `yaml:"documentation"`
+	// CertificateBound says that clients may bring tokens that are bound to their TLS certificate.
+	CertificateBound bool `yaml:"certificate_bound"`
 }
 
 // Revocation is the failure mode of blocks.
@@ -359,9 +383,13 @@ type Resource struct {
 	Properties map[string]Attribute `yaml:"properties"`
 }
 
-// Assurance is the login strength that a route needs (RFC 9470).
+// Assurance is the login strength that a route needs (RFC 9470). What is written must all hold.
 type assurance struct {
-	ACR    []string `yaml:"acr"`
+	// ACR are the authentication context classes of which the login must have one, in the order in which they are preferred.
+	ACR []string `yaml:"acr"`
+	// AMR are authentication methods of which the login must have used all.
+	AMR []string `yaml:"amr"`
+	// MaxAge is how long ago the login may be, in whole seconds.
 	MaxAge Duration `yaml:"max_age"`
 }
 

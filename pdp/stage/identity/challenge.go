@@ -61,8 +61,8 @@ func challenge(s *format.Service, parameters ...string) string {
 	var b strings.Builder
 	b.WriteString("Bearer realm=")
 	writeQuoted(&b, s.Name)
-	if s.Identity.ResourceMetadata != "" {
-		parameters = append(parameters, "resource_metadata", s.Identity.ResourceMetadata)
+	if at := metadataURL(s); at != "" {
+		parameters = append(parameters, "resource_metadata", at)
 	}
 	for i := 0; i+1 < len(parameters); i += 2 {
 		b.WriteString(", " + parameters[i] + "=")

@@ -3,7 +3,6 @@ package identity
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -59,39 +58,6 @@ func (c *compiler) define() {
 	if c.part.definitions, err = definitionsOf(c.bundle, c.service.Identity.Accept); err != nil {
 		c.inService("$.identity.accept", err.Error())
 	}
-}
-
-// metadata checks the URL that challenges name: https, a host, and nothing that a header could not carry.
-func (c *compiler) metadata() {
-	text := c.service.Identity.ResourceMetadata
-	if text == "" {
-		return
-	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" ||
-		strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
-		c.inService("$.identity.resource_metadata", "resource_metadata must be an https URL in ASCII, without user and fragment")
-	}
-}
-
-func (c *compiler) mtls(name string, a *format.Authenticator) {
-	path := "$.authenticators." + name
-	if a.Roles != nil {
-		c.inBundle(path+".roles", "roles come from the claims of a token; a certificate has none")
-	}
-	if len(a.SANs) == 0 {
-		c.inBundle(path+".sans", "sans is missing: it lists the subject alternative names to accept")
-	}
-	out := &certificates{authenticator: name}
-	for i, text := range a.SANs {
-		pattern, problem := newNamePattern(text)
-		if problem != "" {
-			c.inBundle(fmt.Sprintf("%s.sans[%d]", path, i), problem)
-			continue
-		}
-		out.patterns = append(out.patterns, pattern)
-	}
-	c.part.certificates = append(c.part.certificates, out)
 }
 
 func (c *compiler) jwt(name string, a *format.Authenticator, accepted string) {
@@ -291,7 +257,8 @@ func (c *compiler) routes() {
 		at := fmt.Sprintf("$.routes[%d]", i)
 		mode := c.mode(at+".identity", r.Identity, preset)
 		c.scopes(at, r.Scopes, mode)
-		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service, r.Scopes), bound: c.bound(at, r, mode)}
+		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service, r.Scopes), bound: c.bound(at, r, mode),
+			assurance: c.assurance(at, r, mode)}
 		unmet = unmet || r.Access != "public" && mode != modeNone && len(c.service.Identity.Accept) == 0
 	}
 	if unmet {

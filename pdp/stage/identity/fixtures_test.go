@@ -122,6 +122,12 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return worldOf(t, bundleYAML, serviceYAML)
+}
+
+// worldOf compiles a service of a bundle with the authenticators corp and partner.
+func worldOf(t testing.TB, bundle, service string) *world {
+	t.Helper()
 	corpKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -132,8 +138,8 @@ func newWorld(t testing.TB) *world {
 	}
 	w := &world{stage: New(Options{TokenCache: 1 << 20}), corpKey: corpKey, corp: signer(t, corpKey, "ES256", "corp-1"), partner: signer(t, partnerKey, "Ed25519", "partner-1")}
 	w.files = map[string]string{
-		"bundle.yaml":                  bundleYAML,
-		"services/orders/service.yaml": serviceYAML,
+		"bundle.yaml":                  bundle,
+		"services/orders/service.yaml": service,
 		"keys/corp.jwks.json":          jwks(t, w.corp),
 		"keys/partner.jwks.json":       jwks(t, w.partner),
 	}

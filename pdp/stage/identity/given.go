@@ -24,10 +24,11 @@ func (p *part) fromGiven(given *subject.Subject) (proven, refusal) {
 		}
 		who.Roles, dropped = i.roles.filter(given.Roles)
 	case who.Kind == subject.KindService:
-		if !p.takesCertificatesOf(who.Authenticator) {
+		a := p.certificatesOf(who.Authenticator)
+		if a == nil {
 			return proven{}, refusal{verdict.CertificateBad, "the given subject's authenticator is none that the service accepts for certificates"}
 		}
-		who.Roles, dropped = nil, len(given.Roles)
+		who.Roles, dropped = a.roles.filter(given.Roles)
 	default:
 		return proven{}, refusal{verdict.TokenClaim, "the given subject is of no known kind"}
 	}
@@ -48,11 +49,12 @@ func (p *part) issuerOf(authenticator string) *issuer {
 	return nil
 }
 
-func (p *part) takesCertificatesOf(authenticator string) bool {
+// certificatesOf returns the accepted authenticator of kind mtls with that name; nil when there is none.
+func (p *part) certificatesOf(authenticator string) *certificates {
 	for _, c := range p.certificates {
 		if c.authenticator == authenticator {
-			return true
+			return c
 		}
 	}
-	return false
+	return nil
 }

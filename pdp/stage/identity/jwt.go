@@ -114,7 +114,7 @@ func (i *issuer) prove(claims token.Claims) (proven, bool) {
 	if !ok {
 		return proven{}, false
 	}
-	out := proven{Subject: who}
+	out := proven{Subject: who, leeway: i.verifier.Leeway()}
 	if binding, present := claims.Lookup(i.claims.binding); present {
 		if out.binding = binding; binding == nil {
 			return proven{}, false // null is no binding and not the lack of one

@@ -127,13 +127,13 @@ func cookie(h request.Header, name string) (value string, count int) {
 		}
 		for pair := range strings.SplitSeq(h[i].Value, ";") {
 			first, more, _ := strings.Cut(pair, ",")
-			if content, ok := named(first, name); ok {
+			if content, ok := cookieNamed(first, name); ok {
 				if count++; count == 1 {
 					value = content
 				}
 			}
 			for hidden := range strings.SplitSeq(more, ",") {
-				if _, ok := named(hidden, name); ok {
+				if _, ok := cookieNamed(hidden, name); ok {
 					count += 2
 				}
 			}
@@ -142,8 +142,8 @@ func cookie(h request.Header, name string) (value string, count int) {
 	return value, count
 }
 
-// named returns the value of a cookie-pair with a name.
-func named(pair, name string) (value string, ok bool) {
+// cookieNamed returns the value of a cookie-pair with a name.
+func cookieNamed(pair, name string) (value string, ok bool) {
 	key, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
 	return strings.Trim(value, " \t"), strings.TrimRight(key, " \t") == name
 }

@@ -23,6 +23,8 @@ type proven struct {
 	// shown is the token as it came; use is the proof that came with it, once it was found sound.
 	shown shown
 	use   dpop.Verified
+	// leeway is how far ahead the authenticator's clock may be.
+	leeway time.Duration
 	// blocked is what blocks the subject, found by checkRevoked; nil for nothing.
 	blocked *blocks.Block
 }
@@ -35,7 +37,7 @@ type check func(p *part, c *pipeline.Case, route *requirement, who *proven) refu
 var goodChecks = []check{(*part).checkSite, (*part).checkBinding, (*part).checkRevoked}
 
 // enoughChecks say whether the subject may use the route: who fails them is known.
-var enoughChecks = []check{(*part).checkBlocked, (*part).checkBound, (*part).checkScopes}
+var enoughChecks = []check{(*part).checkBlocked, (*part).checkBound, (*part).checkScopes, (*part).checkAssurance}
 
 func (p *part) checkScopes(_ *pipeline.Case, route *requirement, who *proven) refusal {
 	if !holdsAll(who.Scopes, route.scopes) {

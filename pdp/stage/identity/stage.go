@@ -50,7 +50,8 @@ type part struct {
 	cache        *tokenCache
 	definitions  [sha256.Size]byte // of all authenticators that are accepted
 	proofs       *proofs           // nil where the service takes none
-	blocks       *blocks.List      // nil where nothing is blocked
+	metadata     metadata
+	blocks       *blocks.List // nil where nothing is blocked
 	revocation   revocation
 }
 
@@ -61,6 +62,13 @@ type requirement struct {
 	bound  bool // only credentials that are bound
 	// challenge is the WWW-Authenticate of a subject that lacks a scope.
 	challenge string
+	// assurance is the login strength; the zero assurance needs none.
+	assurance assurance
+}
+
+// anybody says whether who has no credentials may pass an optional route.
+func (r *requirement) anybody() bool {
+	return r.mode == modeOptional && len(r.scopes) == 0 && !r.assurance.needed()
 }
 
 // mode says whether a route needs credentials. The zero mode does.
@@ -88,8 +96,8 @@ func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.
 	c.authenticators()
 	c.audiences()
 	c.places()
-	c.metadata()
 	c.proofs()
+	c.metadata()
 	c.revocation()
 	c.routes()
 	c.define()
@@ -144,7 +152,7 @@ func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requireme
 		who, r = p.fromCredential(ctx, c, found.raw)
 	case c.Given == nil && c.Request.Certificate != nil && len(p.certificates) > 0:
 		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
-	case route.mode == modeOptional && len(route.scopes) == 0:
+	case route.anybody():
 		return nil, refusal{}
 	default:
 		return nil, refusal{reason: verdict.TokenMissing}
@@ -207,8 +215,12 @@ func (p *part) deny(c *pipeline.Case, route *requirement, r refusal) pipeline.Ou
 		return c.Deny(r.reason)
 	}
 	challenge := p.challenges.of(public)
-	if r.reason == verdict.ScopeMissing {
+	switch r.reason {
+	case verdict.ScopeMissing:
 		challenge = route.challenge
+	case verdict.AssuranceLow:
+		challenge = route.assurance.challenge
+	default:
 	}
 	if p.proofs != nil {
 		challenge = p.proofs.challenge(c, route, r.reason, challenge, p.challenges.missing)

@@ -13,10 +13,11 @@ import (
 const maxName = 128
 
 // alwaysRemoved are client headers that some servers let override the method, path or host that was decided about,
-// or that only a gateway may set.
+// or that only a gateway may set. A client's certificate stands for a subject, which is decided here and told in headers of its own.
 var alwaysRemoved = []string{
 	"x-http-method", "x-http-method-override", "x-method-override", "x-original-method", "x-forwarded-method",
 	"x-original-url", "x-original-uri", "x-original-path", "x-original-host", "x-rewrite-url", "x-forwarded-uri",
+	"x-forwarded-client-cert", "client-cert", "client-cert-chain",
 	"x-envoy-auth-partial-body", "x-envoy-original-path", "x-envoy-original-host",
 }
 

@@ -356,3 +356,28 @@ func FuzzUpstream(f *testing.F) {
 		}
 	})
 }
+
+// TestCertificateHeadersNeverPass: the API behind must not take a certificate from a header that a client may have sent, in any
+// spelling, and no bundle can set one.
+func TestCertificateHeadersNeverPass(t *testing.T) {
+	p := compile(t, orders())
+	var h request.Header
+	want := []string{"x-forwarded-client-cert", "client-cert", "client-cert-chain", "x_forwarded_client_cert", "client_cert", "x-forwarded-client_cert"}
+	for _, name := range want {
+		h = append(h, request.Field{Name: name, Value: "x"})
+	}
+	c := newCase(p, alice(), h)
+	if outcome, err := New(Options{}).Evaluate(t.Context(), c); err != nil || outcome != pipeline.Continue {
+		t.Fatalf("outcome %v, %v", outcome, err)
+	}
+	for _, name := range want {
+		if !slices.Contains(c.Verdict.Obligations.RemoveUpstream, name) {
+			t.Errorf("%s passes: %q", name, c.Verdict.Obligations.RemoveUpstream)
+		}
+	}
+	s := orders()
+	s.Upstream.Headers["client-cert"] = format.Attribute{Name: "subject.id"}
+	if _, problems := New(Options{}).Compile(&format.Bundle{}, s); len(problems) != 1 || !strings.Contains(problems[0].Message, "is removed from every request") {
+		t.Errorf("setting it: %v", problems)
+	}
+}

@@ -724,7 +724,9 @@ type RecordedCertificate struct {
 	// thumbprint is the SHA-256 of the DER form, in hexadecimal.
 	Thumbprint string `protobuf:"bytes,3,opt,name=thumbprint,proto3" json:"thumbprint,omitempty"`
 	// not_after is the end of its validity.
-	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	NotAfter *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// unseen is set where the gateway told its URIs and thumbprint alone, so that nothing else is known of it.
+	Unseen        bool `protobuf:"varint,5,opt,name=unseen,proto3" json:"unseen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -785,6 +787,13 @@ func (x *RecordedCertificate) GetNotAfter() *timestamppb.Timestamp {
 		return x.NotAfter
 	}
 	return nil
+}
+
+func (x *RecordedCertificate) GetUnseen() bool {
+	if x != nil {
+		return x.Unseen
+	}
+	return false
 }
 
 // RecordedSubject is on whose behalf the request was made.
@@ -1265,14 +1274,15 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\vcertificate\x18\x0f \x01(\v2\x1f.durward.v1.RecordedCertificateR\vcertificate\"9\n" +
 	"\rRecordedField\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x9c\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xb4\x01\n" +
 	"\x13RecordedCertificate\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04sans\x18\x02 \x03(\tR\x04sans\x12\x1e\n" +
 	"\n" +
 	"thumbprint\x18\x03 \x01(\tR\n" +
 	"thumbprint\x127\n" +
-	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"\xf3\x03\n" +
+	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x16\n" +
+	"\x06unseen\x18\x05 \x01(\bR\x06unseen\"\xf3\x03\n" +
 	"\x0fRecordedSubject\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12$\n" +

@@ -38,6 +38,8 @@ type Token struct {
 	Exp *Moment `yaml:"exp"`
 	Nbf *Moment `yaml:"nbf"`
 	Iat *Moment `yaml:"iat"`
+	// AuthTime is when the subject logged in, the claim auth_time; there is none where it is left out.
+	AuthTime *Moment `yaml:"auth_time"`
 	// Header replaces members of the token's header, such as typ and kid.
 	Header map[string]any `yaml:"header"`
 	// Raw is the token as it is sent, instead of one that is made.

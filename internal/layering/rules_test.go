@@ -103,6 +103,8 @@ var owners = []owner{
 	{"github.com/prometheus/client_golang", []string{"pdp/assembly"}, "metrics are set up in one place"},
 	{"github.com/prometheus/client_model", []string{"pdp/assembly"}, "metrics are set up in one place"},
 	{"github.com/alecthomas/kong", []string{"cmd/..."}, "flags are the command's"},
+	{"github.com/zitadel/oidc/v3", nil, "a real OpenID provider, for tests"},
+	{"github.com/go-jose/go-jose/v4", nil, "the provider's keys, for tests: the product has one library of tokens"},
 	{"golang.org/x/sync", []string{"pdp", "pdp/stage/identity", "pdp/bundle", "pdp/assembly", "pdp/audit", "ratelimiter/redis", "cmd/..."}, "only where goroutines are joined"},
 }
 

@@ -40,6 +40,7 @@ type part struct {
 	cache        *tokenCache
 	definitions  [sha256.Size]byte // of all authenticators that are accepted
 	proofs       *proofs           // nil where the service takes none
+	keyOffered   func()            // may be nil
 }
 
 // requirement is what one route needs of a subject.
@@ -82,7 +83,18 @@ func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
+	s.open(c.part)
 	return c.part, nil
+}
+
+// open begins to fetch what the part needs. A part that is refused fetches nothing.
+func (s *Stage) open(p *part) {
+	p.keyOffered = s.options.KeyOffered
+	for _, i := range p.issuers {
+		if i.keys.file == nil && s.options.Keys != nil {
+			i.keys.source = s.options.Keys.Source(i.keys.place)
+		}
+	}
 }
 
 // Evaluate sets the case's subject, or denies. An error means that the case's service was not compiled for this stage.
@@ -100,7 +112,7 @@ func (s *Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcom
 	if c.Match.Route.Public || route.mode == modeNone {
 		return pipeline.Continue, nil
 	}
-	who, r := p.establish(c, route)
+	who, r := p.establish(ctx, c, route)
 	if !r.is() {
 		r = s.use(ctx, p, c, who)
 	}
@@ -112,7 +124,7 @@ func (s *Stage) Evaluate(ctx context.Context, c *pipeline.Case) (pipeline.Outcom
 
 // establish finds the request's one credential, verifies it, sets the subject and returns what is proven, nil for nobody. A subject
 // that is given stands for all credentials.
-func (p *part) establish(c *pipeline.Case, route *requirement) (*proven, refusal) {
+func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requirement) (*proven, refusal) {
 	var found shown
 	reason := verdict.Reason("")
 	if c.Given == nil {
@@ -127,7 +139,7 @@ func (p *part) establish(c *pipeline.Case, route *requirement) (*proven, refusal
 	case c.Given != nil && !c.Given.IsAnonymous():
 		who, r = p.fromGiven(c.Given)
 	case found.raw != "":
-		who, r = p.fromToken(c, found.raw)
+		who, r = p.fromToken(ctx, c, found.raw)
 	case c.Given == nil && c.Request.Certificate != nil && len(p.certificates) > 0:
 		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
 	case route.mode == modeOptional && len(route.scopes) == 0:

@@ -19,6 +19,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/pipeline"
+	"github.com/durward-pdp/durward/pdp/stage/identity/keys"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -41,6 +42,7 @@ type adminOptions struct {
 	clock    func() time.Time
 	logger   *slog.Logger
 	limits   *limitsAdmin
+	issuers  func() []keys.State // nil where no keys are fetched
 }
 
 func newAdmin(o adminOptions) (*admin, error) {
@@ -151,9 +153,13 @@ func configz(o adminOptions) http.Handler {
 			Bundles  []bundleView       `json:"bundles"`
 			State    stateView          `json:"state"`
 			Tokens   *issuerView        `json:"tokens,omitempty"`
-		}{o.version, o.ready.Load(), o.settings, []bundleView{}, o.state(), nil}
+			Issuers  []keySourceView    `json:"issuers"`
+		}{o.version, o.ready.Load(), o.settings, []bundleView{}, o.state(), nil, []keySourceView{}}
 		if o.issuer != nil {
 			view.Tokens = o.issuer()
+		}
+		if o.issuers != nil {
+			view.Issuers = viewsOfIssuers(o.issuers(), o.clock())
 		}
 		if s := o.snapshot(); s != nil {
 			for i := range s.Bundles {

@@ -61,6 +61,8 @@ type metrics struct {
 	replicas    prometheus.Gauge
 	stateSyncs  *prometheus.CounterVec
 	handshakes  prometheus.Counter
+	keyFetches  *prometheus.CounterVec
+	keysOffered prometheus.Counter
 }
 
 // routeLabels gives the first routes their name as a label, and all others "other".
@@ -126,6 +128,9 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 			"table", "outcome"),
 		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_handshakes_failed_total",
 			Help: "Connections to a decision listener whose TLS handshake failed."}),
+		keyFetches: counters("durward_key_fetches_total", "Fetches of an issuer's keys, by what they came to: changed, unchanged or failed.", "bundle", "issuer", "outcome"),
+		keysOffered: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_token_keys_offered_total",
+			Help: "Tokens that came with a key or the address of one (jku, x5u, jwk, x5c), which is never used."}),
 	}
 	build := gauges("durward_build_info", "1 for the running build.", "version", "revision", "goversion")
 	build.WithLabelValues(version.Version, version.Revision, runtime.Version()).Set(1)
@@ -134,7 +139,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		m.dropped.WithLabelValues(string(why))
 	}
 	m.registry.MustRegister(m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed, m.reports,
-		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, m.stateSyncs, build,
+		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, m.stateSyncs, m.keyFetches, m.keysOffered, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
 	return m

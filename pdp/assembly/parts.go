@@ -20,6 +20,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/request"
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
+	"github.com/durward-pdp/durward/pdp/stage/identity/keys"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
 	"github.com/durward-pdp/durward/pdp/stage/upstream"
 	"github.com/durward-pdp/durward/ratelimiter"
@@ -44,6 +45,7 @@ type parts struct {
 	leave   func()  // ends the beats of this replica
 	file    *audit.File
 	egress  *egress.Client
+	keys    *keys.Store
 	closed  chan struct{}
 }
 
@@ -66,9 +68,11 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.openKeys(o, m)
 	p.stages = stagesWith(limitsStage, identity.Options{
 		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Nonces: nonces, Marks: p.state,
 		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
+		Keys:        p.keys, KeyOffered: m.keysOffered.Inc,
 	})
 	m.watchTokens(p.stages.identity.CacheStats)
 	if p.issuer != nil {
@@ -271,6 +275,9 @@ func (p *parts) handlers() map[string]http.Handler {
 func (p *parts) close(ctx context.Context) error {
 	close(p.closed)
 	p.leave()
+	if p.keys != nil {
+		p.keys.Close()
+	}
 	if p.egress != nil {
 		p.egress.Close()
 	}

@@ -193,10 +193,15 @@ func TestOfflineKeysStandInForFetchedOnes(t *testing.T) {
     issuer: https://partner.example.com
     algorithms: [ES256]
     jwks: {url: "https://partner.example.com/keys?a=../b"}
+  third:
+    kind: jwt
+    issuer: https://third.example.com
+    algorithms: [ES256]
+    jwks: {discovery: true}
   workloads:
 `, 1)
 	contents["bundle.yaml"] = []byte(main)
-	contents["services/orders/service.yaml"] = []byte(strings.Replace(string(contents["services/orders/service.yaml"]), "accept: [corp,", "accept: [corp, partner,", 1))
+	contents["services/orders/service.yaml"] = []byte(strings.Replace(string(contents["services/orders/service.yaml"]), "accept: [corp,", "accept: [corp, partner, third,", 1))
 	o := newOffline(t, contents)
 	s := openSession(t, o)
 	ask := func(s *Session, raw string) verdict.Verdict {
@@ -209,8 +214,10 @@ func TestOfflineKeysStandInForFetchedOnes(t *testing.T) {
 	if v := ask(s, minted(t, o, "partner", nil, claimsOf("alice", nil))); v.Reason != verdict.NoMatchingRule {
 		t.Errorf("partner: %s %s", v.Reason, v.Explanation.Detail)
 	}
-	if v := ask(s, minted(t, o, "partner", nil, claimsOf("alice", map[string]any{"iss": "https://idp.example.com"}))); v.Reason != verdict.TokenSignature {
-		t.Errorf("the partner signed for corp: %s", v.Reason)
+	for _, name := range []string{"partner", "third"} {
+		if v := ask(s, minted(t, o, name, nil, claimsOf("alice", map[string]any{"iss": "https://idp.example.com"}))); v.Reason != verdict.TokenSignature {
+			t.Errorf("%s signed for corp: %s", name, v.Reason)
+		}
 	}
 	own, err := NewOffline(OfflineOptions{Contents: contents})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/durward-pdp/durward/internal/oidctest"
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/stage/identity/keys"
 	durwardv1 "github.com/durward-pdp/durward/proto/durward/v1"
 )
 
@@ -179,6 +180,16 @@ func TestOpenIDProvider(t *testing.T) {
 	g.clock.advance(2 * window)
 	g.eventually(t, "keys are fetched again", func() bool { reason, _ := g.ask(t, second); return reason == "allowed" })
 	g.logs(t)
+
+	g.stop()
+	if err := <-g.ended; err != nil {
+		t.Error(err)
+	}
+	ended := p.Requests("/keys")
+	late := g.parts.keys.Source(keys.Place{Bundle: "acme", Issuer: p.Issuer, URL: p.KeysURL()})
+	if known, pending := late.Next(t.Context(), late.Current()); pending || known.Set(g.clock.Now(), time.Hour) != nil || p.Requests("/keys") != ended {
+		t.Errorf("after the end of the server keys are fetched, pending %v", pending)
+	}
 }
 
 // shown looks at what operators see: the key, and nothing of the token.

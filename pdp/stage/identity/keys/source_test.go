@@ -151,6 +151,23 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// endless is a context whose end is near and that never ends.
+type endless struct{ context.Context }
+
+func (endless) Deadline() (time.Time, bool) { return time.Now().Add(margin / 2), true }
+
+// TestWaitingLeavesTimeForTheAnswer: who has no more than the margin left does not wait.
+func TestWaitingLeavesTimeForTheAnswer(t *testing.T) {
+	w := newWorld(t)
+	release := make(chan struct{})
+	w.issuer.on("/keys", func(http.ResponseWriter, *http.Request) { <-release })
+	defer close(release)
+	s := w.byURL()
+	if _, pending := s.Next(endless{t.Context()}, s.Current()); !pending {
+		t.Error("not pending")
+	}
+}
+
 func TestWaitingIsBounded(t *testing.T) {
 	w := newWorld(t)
 	release := make(chan struct{})
@@ -242,7 +259,12 @@ func TestConditional(t *testing.T) {
 			t.Errorf("after a set that is refused: %+v, sent %v", got, w.issuer.last("/keys").Header)
 		}
 	}
+	w.issuer.says("/keys", set(t, "untagged"))
+	w.due(s)
 	w.issuer.on("/keys", func(a http.ResponseWriter, _ *http.Request) { a.WriteHeader(http.StatusNotModified) })
+	if got := w.due(s); w.ids(s, hour) != "untagged" || !strings.Contains(got.Trouble, "304") {
+		t.Errorf("304 to a question without a tag: %+v", got)
+	}
 	other := w.store.Source(Place{Bundle: "other", Issuer: "x", URL: w.issuer.server.URL + "/keys"})
 	if got := w.settled(other); got.Set != nil || !strings.Contains(got.Trouble, "304") {
 		t.Errorf("304 to who has nothing: %+v", got)

@@ -47,7 +47,12 @@ func TestSourcesAreForgotten(t *testing.T) {
 	}
 	eventually(t, "one source is left", func() bool {
 		runtime.GC()
-		return len(w.store.States()) == 1
+		if len(w.store.States()) != 1 {
+			return false
+		}
+		w.store.mu.Lock()
+		defer w.store.mu.Unlock()
+		return len(w.store.sources) == 1
 	})
 	eventually(t, "no goroutine is left", func() bool {
 		w.client.Close() // connections that idle
@@ -73,6 +78,9 @@ func TestClose(t *testing.T) {
 	w.clock.advance(maxFresh)
 	w.store.refresh()
 	other := w.store.Source(Place{Bundle: "late", URL: w.issuer.server.URL + "/keys"})
+	if !other.began.IsZero() {
+		t.Error("a fetch has begun")
+	}
 	for _, source := range []*Source{s, other} {
 		if known, pending := w.next(source); known.Set(w.clock.Now(), hour) != nil || pending {
 			t.Errorf("known %v, pending %v", known, pending)

@@ -135,7 +135,7 @@ func (c *tokenInspectCommand) inspect(ctx context.Context, x *inspected, raw str
 	parsed, err := token.Parse(raw, token.CeilingMaxLength)
 	if err != nil {
 		x.Malformed = err.Error()
-		return nil
+		return nil //nolint:nilerr // that it is no token is the answer
 	}
 	h := parsed.Header()
 	x.Header = tokenHeader{Algorithm: h.Algorithm, Type: h.Type, KeyID: h.KeyID, Offered: h.IgnoredKeys}

@@ -156,7 +156,7 @@ func (w *world) settled(s *Source) State {
 	if done != nil {
 		select {
 		case <-done:
-		case <-time.After(time.Minute): //nolint:forbidigo // a test's last resort
+		case <-time.After(time.Minute):
 			w.t.Fatal("a fetch does not end")
 		}
 	}

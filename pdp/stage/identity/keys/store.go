@@ -49,7 +49,7 @@ type Store struct {
 // New starts an empty store.
 func New(o Options) *Store {
 	s := &Store{options: o, sources: map[Place]weak.Pointer[Source]{}}
-	s.ctx, s.end = context.WithCancel(context.Background())
+	s.ctx, s.end = context.WithCancel(context.Background()) //nolint:forbidigo // no caller bounds the life of the store
 	s.goes(s.watch)
 	return s
 }

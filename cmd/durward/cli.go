@@ -46,6 +46,7 @@ type cli struct {
 	Limits      limitsCommand      `cmd:"" help:"Look at the limits of a running server, let somebody in again, or try other limits on a decision log."`
 	Block       blockCommand       `cmd:"" help:"Block a token, session, subject, client, key or network on running servers, list what is blocked, and lift it."`
 	Matrix      matrixCommand      `cmd:"" help:"Print who can do what, by a policy bundle."`
+	Token       tokenCommand       `cmd:"" help:"Look into a token."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit code 0 says yes."`
 	Demo        demoCommand        `cmd:"" help:"Run Envoy, Redis, two replicas and a sample API here, and walk through them."`
 	Version     versionCommand     `cmd:"" help:"Print what this is."`

@@ -143,10 +143,8 @@ service.yaml:32:93: "request" is a whole object; name one attribute of it`},
 service.yaml:29:15: "post" is no method; methods are upper case`},
 	{name: "hosts are compiled", edit: []string{"host: api.example.com, prefix: /orders", "host: orders.example.com"}, want: `service.yaml:4:5: orders.example.com stands twice`},
 	// not enforced yet
-	{name: "authenticators not enforced", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: api_key, ", "jwks: {file: keys/corp.jwks.json}", "jwks: {url: https://idp.example.com/keys}"}, want: `bundle.yaml:9:12: "url" is part of the format, but this version does not enforce it; remove it
-bundle.yaml:15:14: "kind: api_key" is part of the format, but this version does not enforce it; remove it`},
-	{name: "API keys and discovery", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: api_key, ", "jwks: {file: keys/corp.jwks.json}", "jwks: {discovery: true}"}, want: `bundle.yaml:9:12: "discovery" is part of the format, but this version does not enforce it; remove it
-bundle.yaml:15:14: "kind: api_key" is part of the format, but this version does not enforce it; remove it`},
+	{name: "authenticators not enforced", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: api_key, "}, want: `bundle.yaml:15:14: "kind: api_key" is part of the format, but this version does not enforce it; remove it`},
+	{name: "a key file beside fetched keys", file: "bundle.yaml", edit: []string{"jwks: {file: keys/corp.jwks.json}", "jwks: {url: https://idp.example.com/keys}"}, want: `keys/corp.jwks.json: nothing in the bundle refers to this file`},
 	{name: "keys not enforced", edit: []string{"defaults:", "cors: {origins: [https://app.example.com]}\ndefaults:", "    scopes:", "    assurance: {acr: [\"urn:example:mfa\"], max_age: 10min}\n    scopes:"}, want: `service.yaml:17:1: "cors" is part of the format, but this version does not enforce it; remove it
 service.yaml:32:5: "assurance" is part of the format, but this version does not enforce it; remove it`},
 	{name: "a candidate of nothing", edit: []string{"defaults:", "candidate: {rules: [policy.next.csv]}\ndefaults:"}, want: `service.yaml:17:21: the bundle has no file "policy.next.csv"`},

@@ -99,7 +99,7 @@ func (f *adminFlags) read(response *http.Response, answer any) error {
 		return fmt.Errorf("%w: %s answers %s; is that the admin address, and does it speak TLS?", errRefused, f.Admin, shown(response.Status))
 	}
 	err = fmt.Errorf("%w: %s", errRefused, shown(why.Error))
-	if response.StatusCode == http.StatusBadRequest || response.StatusCode == http.StatusNotFound {
+	if response.StatusCode == http.StatusBadRequest || response.StatusCode == http.StatusNotFound || response.StatusCode == http.StatusConflict {
 		return fmt.Errorf("%w: %w", errInvalid, err) // what was asked for is wrong, and the user's to mend
 	}
 	return err

@@ -86,12 +86,16 @@ func (c *checkCommand) token(off *assembly.Offline, now time.Time) (string, erro
 		return "", err
 	}
 	// What an access token must hold (RFC 9068) and nobody wants to type; null leaves a claim out.
-	claims := map[string]any{"jti": "check", "client_id": "durward-check", "iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()}
-	if off.Bundle().Authenticators[name].Kind == "introspection" {
+	claims := map[string]any{"iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()}
+	switch off.Bundle().Authenticators[name].Kind {
+	case "introspection":
 		claims["active"] = true
-	}
-	if audiences := audiencesOf(off.Bundle(), name); len(audiences) > 0 {
-		claims["aud"] = audiences
+		fallthrough
+	case "jwt":
+		claims["jti"], claims["client_id"] = "check", "durward-check"
+		if audiences := audiencesOf(off.Bundle(), name); len(audiences) > 0 {
+			claims["aud"] = audiences
+		}
 	}
 	maps.Copy(claims, given)
 	maps.DeleteFunc(claims, func(_ string, value any) bool { return value == nil })
@@ -118,7 +122,7 @@ func audiencesOf(b *format.Bundle, authenticator string) []string {
 func (c *checkCommand) authenticator(off *assembly.Offline) (string, error) {
 	var names []string
 	for name, a := range off.Bundle().Authenticators {
-		if a.Kind == "jwt" || a.Kind == "introspection" {
+		if a.Kind == "jwt" || a.Kind == "introspection" || a.Kind == "api_key" && name == c.Authenticator {
 			names = append(names, name)
 		}
 	}

@@ -45,6 +45,7 @@ type cli struct {
 	Import      importCommand      `cmd:"" help:"Explain the configuration of another program, and make a bundle of it."`
 	Limits      limitsCommand      `cmd:"" help:"Look at the limits of a running server, let somebody in again, or try other limits on a decision log."`
 	Block       blockCommand       `cmd:"" help:"Block a token, session, subject, client, key or network on running servers, list what is blocked, and lift it."`
+	Keys        keysCommand        `cmd:"" help:"Make, list, revoke and rotate API keys."`
 	Matrix      matrixCommand      `cmd:"" help:"Print who can do what, by a policy bundle."`
 	Token       tokenCommand       `cmd:"" help:"Look into a token."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit code 0 says yes."`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"os/signal"
@@ -42,8 +43,15 @@ func TestScripts(t *testing.T) {
 			env.Setenv("QUICKSTART", bundle)
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "ask": ask, "ready": ready, "alive": alive},
+		Cmds: scriptCommands(),
 	})
+}
+
+// scriptCommands are what scripts may write beside testscript's own.
+func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
+	out := map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "ask": ask, "ready": ready, "alive": alive}
+	maps.Copy(out, keyCommands)
+	return out
 }
 
 // exits CODE COMMAND…: runs the command and expects the exit code.

@@ -47,6 +47,7 @@ type adminOptions struct {
 
 	introspector *introspection.Client
 	blocks       *blocksAdmin // nil for none
+	keys         *keysAdmin
 }
 
 func newAdmin(o adminOptions) (*admin, error) {
@@ -69,6 +70,7 @@ func newAdmin(o adminOptions) (*admin, error) {
 	if o.blocks != nil {
 		o.blocks.register(mux, known, o.settings.Admin.Address)
 	}
+	o.keys.register(mux, known, o.settings.Admin.Address)
 	if settings.Local(o.settings.Admin.Address) {
 		// Profiles show what is in memory: they are for whoever is on the machine.
 		for path, handler := range map[string]http.HandlerFunc{

@@ -64,8 +64,9 @@ type metrics struct {
 	keyFetches  *prometheus.CounterVec
 	keysOffered prometheus.Counter
 
-	introspection introspectionMetrics
-	logouts       *prometheus.CounterVec
+	introspection  introspectionMetrics
+	logouts        *prometheus.CounterVec
+	keyUsesDropped prometheus.Counter
 }
 
 // routeLabels gives the first routes their name as a label, and all others "other".
@@ -153,6 +154,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
 	m.registry.MustRegister(m.introspection.all()...)
+	m.countAPIKeys()
 	return m
 }
 

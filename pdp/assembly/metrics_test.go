@@ -59,6 +59,7 @@ func observed(t *testing.T) *metrics {
 		place := keys.Place{Bundle: "acme", Issuer: "https://idp.example.com"}
 		return []keys.State{{Place: place}, {Place: place, Set: set, Fetched: time.Unix(100, 0)}, {Place: place, Set: set, Fetched: time.Unix(90, 0)}, {Place: keys.Place{Bundle: "other"}}}
 	}, func() time.Time { return time.Unix(110, 0) })
+	m.keyUsesDropped.Inc()
 	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})
 	m.introspection.event(introspection.Event{Bundle: "acme", Authenticator: "idp", Source: introspection.Call, Outcome: introspection.Timeout, Took: time.Millisecond, Circuit: true})
 	m.bundleLoads.WithLabelValues("acme", "loaded").Inc()

@@ -57,6 +57,7 @@ type Offline struct {
 	decoded  *format.Bundle
 	mint     *mint
 	issuers  *standIn // of opaque tokens
+	keys     *keyMint
 }
 
 // NewOffline compiles a bundle. What is the operator's to choose is taken for chosen: how the client's address is found,
@@ -85,7 +86,15 @@ func NewOffline(o OfflineOptions) (*Offline, error) {
 	if err != nil {
 		return nil, err
 	}
-	off := &Offline{random: o.Random, issuers: issuers, stages: stagesWith(counting, identity.Options{Nonces: nonces, Introspector: introspector})}
+	off := &Offline{random: o.Random, issuers: issuers}
+	credentials := identity.Options{Nonces: nonces, Introspector: introspector}
+	if o.TestKeys {
+		if off.keys, err = newKeyMint(o.Random); err != nil {
+			return nil, err
+		}
+		credentials.APIKeys = off.keys.forStage()
+	}
+	off.stages = stagesWith(counting, credentials)
 	off.stages.upstream = upstream.New(upstream.Options{Minter: minter})
 	compilers := off.stages.compilers()
 	identityAt := slices.Index(compilers, bundle.Compiler(off.stages.identity))
@@ -118,6 +127,9 @@ func (o *Offline) Bundle() *format.Bundle { return o.decoded }
 // the first type that the authenticator takes. The claims are signed as they are, with the issuer as iss where they have none.
 // An authenticator of kind introspection gets an opaque token, about which a stand-in for its issuer answers with the claims, so
 // that they must hold active; there is no header.
+//
+// Of an authenticator of kind api_key it makes an API key. The claims are then the members of its record: owner, kind, tenant, scopes,
+// roles, addresses, iat, exp and revoked; or id alone, of a key that the bundle ships. The header must be empty.
 func (o *Offline) Mint(authenticator string, header, claims map[string]any) (string, error) {
 	if o.mint == nil {
 		return "", ErrNoTestKeys
@@ -126,12 +138,17 @@ func (o *Offline) Mint(authenticator string, header, claims map[string]any) (str
 	switch {
 	case ok && a.Kind == "jwt":
 		return o.mint.token(&a, header, claims)
+	case ok && a.Kind == "api_key":
+		if len(header) > 0 {
+			return "", errors.New("make an API key: a key has no header")
+		}
+		return o.keys.key(o.decoded, authenticator, &a, claims)
 	case ok && a.Kind == "introspection":
 		answer := map[string]any{"iss": a.Issuer}
 		maps.Copy(answer, claims)
 		return o.issuers.token(a.Introspection.URL, answer)
 	}
-	return "", fmt.Errorf("mint a token: the bundle has no authenticator %q of kind jwt or introspection", authenticator)
+	return "", fmt.Errorf("mint a token: the bundle has no authenticator %q of kind jwt, introspection or api_key", authenticator)
 }
 
 // Open begins a session: a frozen clock, and counters that nobody has touched. Close it.

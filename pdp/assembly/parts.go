@@ -50,6 +50,7 @@ type parts struct {
 	file    *audit.File
 	egress  *egress.Client
 	keys    *keys.Store
+	apiKeys *apiKeys
 	closed  chan struct{}
 
 	introspector *introspection.Client
@@ -70,6 +71,9 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	if p.egress, err = newEgress(o.Settings.Egress); err != nil {
 		return nil, err
 	}
+	if p.apiKeys, err = newAPIKeys(&o, p.state, m); err != nil {
+		return nil, err
+	}
 	nonces, err := newNonces(&o.Settings.Identity)
 	if err != nil {
 		return nil, err
@@ -79,7 +83,7 @@ func newParts(o Options, m *metrics) (*parts, error) {
 	p.stages = stagesWith(limitsStage, identity.Options{
 		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Introspector: p.introspector, Blocks: p.blocks, Nonces: nonces, Marks: p.state,
 		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
-		Keys:        p.keys, KeyOffered: m.keysOffered.Inc,
+		Keys:        p.keys, KeyOffered: m.keysOffered.Inc, APIKeys: p.apiKeys.forStage(),
 	})
 	m.watchTokens(p.stages.identity.CacheStats)
 	if p.issuer != nil {
@@ -290,6 +294,9 @@ func (p *parts) close(ctx context.Context) error {
 	p.leave()
 	if p.keys != nil {
 		p.keys.Close()
+	}
+	if p.apiKeys != nil {
+		p.apiKeys.leave()
 	}
 	if p.egress != nil {
 		p.egress.Close()

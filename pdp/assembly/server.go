@@ -106,6 +106,9 @@ func (s *Server) open() (err error) {
 				clock: options.Clock, random: options.Random,
 			},
 			blocks: &blocksAdmin{list: s.parts.blocks, snapshot: s.engine.Snapshot, journal: s.journal()},
+			keys: &keysAdmin{
+				snapshot: s.engine.Snapshot, keys: s.parts.apiKeys, audit: s.parts.audit, clock: options.Clock, random: options.Random,
+			},
 		}); err != nil {
 			return fmt.Errorf("opening admin listener: %w", err)
 		}

@@ -19,7 +19,7 @@ var problemCases = []struct {
 	{name: "name", file: "bundle.yaml", edit: []string{"name: acme", "name: Acme:1"}, want: `bundle.yaml:3:7: the bundle needs a name; a name is 1 to 63 lower-case letters, digits and hyphens, and begins with a letter or digit`},
 	{name: "authenticator's name", file: "bundle.yaml", edit: []string{"  machines:", "  a:b:"}, want: `bundle.yaml:15:3: "a:b" is no name of an authenticator; a name is 1 to 63 lower-case letters, digits and hyphens, and begins with a letter or digit
 service.yaml:7:43: there is no authenticator "machines"`},
-	{name: "no kind", file: "bundle.yaml", edit: []string{"kind: mtls, ", ""}, want: `bundle.yaml:15:3: an authenticator needs a kind: jwt, introspection or mtls`},
+	{name: "no kind", file: "bundle.yaml", edit: []string{"kind: mtls, ", ""}, want: `bundle.yaml:15:3: an authenticator needs a kind: jwt, introspection, mtls or api_key`},
 	{name: "unknown kind", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: ldap, "}, want: `bundle.yaml:15:14: kind is jwt, introspection, api_key or mtls, not "ldap"`},
 	{name: "jwt without its keys", file: "bundle.yaml", edit: []string{"    issuer: https://idp.example.com\n", "", "    algorithms: [RS256, ES256]\n", "", "    jwks: {file: keys/corp.jwks.json}\n", ""}, want: `bundle.yaml:5:3: an authenticator of kind jwt needs issuer
 bundle.yaml:5:3: an authenticator of kind jwt needs algorithms
@@ -39,6 +39,12 @@ bundle.yaml:9:5: jwks has no meaning for an authenticator of kind introspection
 bundle.yaml:10:5: types has no meaning for an authenticator of kind introspection
 bundle.yaml:12:5: sans has no meaning for an authenticator of kind introspection
 bundle.yaml:13:19: max_lifetime has no meaning for an authenticator of kind introspection`},
+	{name: "api_key with those of others", file: "bundle.yaml", edit: []string{"kind: mtls,", "kind: api_key, keys: {table: true}, issuer: x,"}, want: `bundle.yaml:15:58: issuer has no meaning for an authenticator of kind api_key
+bundle.yaml:15:61: sans has no meaning for an authenticator of kind api_key`},
+	{name: "api_key without keys", file: "bundle.yaml", edit: []string{`kind: mtls, sans: ["spiffe://example.com/*"]`, "kind: api_key, prefix: live"}, want: `bundle.yaml:15:3: an authenticator of kind api_key needs keys: {file: PATH} or keys: {table: true}`},
+	{name: "those of api_key with others", file: "bundle.yaml", edit: []string{"kind: mtls,", "kind: mtls, prefix: live, keys: {table: true},"}, want: `bundle.yaml:15:34: prefix has no meaning for an authenticator of kind mtls
+bundle.yaml:15:40: keys has no meaning for an authenticator of kind mtls`},
+	{name: "no such file of API keys", file: "bundle.yaml", edit: []string{`kind: mtls, sans: ["spiffe://example.com/*"]`, "kind: api_key, keys: {file: keys/machines.yaml}"}, want: `bundle.yaml:15:42: the bundle has no file "keys/machines.yaml"`},
 	{name: "no such key file", file: "bundle.yaml", edit: []string{"keys/corp.jwks.json", "keys/crop.jwks.json"}, want: `bundle.yaml:9:18: the bundle has no file "keys/crop.jwks.json" (did you mean "keys/corp.jwks.json"?)
 keys/corp.jwks.json: nothing in the bundle refers to this file`},
 	{name: "a key file of another kind", file: "bundle.yaml", edit: []string{"keys/corp.jwks.json", "bundle.yaml"}, want: `bundle.yaml:9:18: "bundle.yaml" is not a file that can be referred to
@@ -143,7 +149,6 @@ service.yaml:32:93: "request" is a whole object; name one attribute of it`},
 service.yaml:29:15: "post" is no method; methods are upper case`},
 	{name: "hosts are compiled", edit: []string{"host: api.example.com, prefix: /orders", "host: orders.example.com"}, want: `service.yaml:4:5: orders.example.com stands twice`},
 	// not enforced yet
-	{name: "authenticators not enforced", file: "bundle.yaml", edit: []string{"kind: mtls, ", "kind: api_key, "}, want: `bundle.yaml:15:14: "kind: api_key" is part of the format, but this version does not enforce it; remove it`},
 	{name: "a key file beside fetched keys", file: "bundle.yaml", edit: []string{"jwks: {file: keys/corp.jwks.json}", "jwks: {url: https://idp.example.com/keys}"}, want: `keys/corp.jwks.json: nothing in the bundle refers to this file`},
 	{name: "keys not enforced", edit: []string{"defaults:", "cors: {origins: [https://app.example.com]}\ndefaults:", "    scopes:", "    assurance: {acr: [\"urn:example:mfa\"], max_age: 10min}\n    scopes:"}, want: `service.yaml:17:1: "cors" is part of the format, but this version does not enforce it; remove it
 service.yaml:32:5: "assurance" is part of the format, but this version does not enforce it; remove it`},

@@ -128,9 +128,16 @@ func (c *checker) authenticator(name string) {
 				c.add(p, "."+key, "%s has no meaning for an authenticator of kind mtls", key)
 			}
 		}
+	case "api_key":
+		for _, key := range slices.Sorted(maps.Keys(tokens)) {
+			if tokens[key] {
+				c.add(p, "."+key, "%s has no meaning for an authenticator of kind api_key", key)
+			}
+		}
 	default:
-		c.add(p, ".kind", "an authenticator needs a kind: jwt, introspection or mtls")
+		c.add(p, ".kind", "an authenticator needs a kind: jwt, introspection, mtls or api_key")
 	}
+	c.apiKeys(p, &a)
 	if a.JWKS.File != "" {
 		c.refer(p, ".jwks.file", a.JWKS.File)
 	}

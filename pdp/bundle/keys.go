@@ -38,7 +38,7 @@ var bundleKeys = map[string]key{
 	"name":                            {by: byBundle},
 	"authenticators":                  {by: byIdentity},
 	"authenticators.*":                {by: byIdentity},
-	"authenticators.*.kind":           {by: byIdentity, values: []string{"jwt", "introspection", "api_key", "mtls"}, later: []string{"api_key"}},
+	"authenticators.*.kind":           {by: byIdentity, values: []string{"jwt", "introspection", "api_key", "mtls"}},
 	"authenticators.*.issuer":         {by: byIdentity},
 	"authenticators.*.algorithms":     {by: byIdentity},
 	"authenticators.*.jwks":           {by: byIdentity},
@@ -81,6 +81,10 @@ var bundleKeys = map[string]key{
 	"authenticators.*.logout":           {by: byIdentity},
 	"authenticators.*.logout.audiences": {by: byIdentity},
 	"authenticators.*.logout.ends":      {by: byIdentity, values: []string{"session", "subject"}},
+	"authenticators.*.prefix":           {by: byIdentity},
+	"authenticators.*.keys":             {by: byIdentity},
+	"authenticators.*.keys.file":        {by: byIdentity},
+	"authenticators.*.keys.table":       {by: byIdentity},
 }
 
 // serviceKeys are the keys of service.yaml.
@@ -336,6 +340,7 @@ var places = []struct {
 	{"shared/*/*.conf", referredPlace},
 	{"shared/*/*.csv", referredPlace},
 	{"keys/*.json", referredPlace},
+	{"keys/*.yaml", referredPlace},
 	{"ratelimits/*.yaml", domainPlace},
 	{"entities/*", laterPlace},
 	{"tests/*.yaml", suitePlace},

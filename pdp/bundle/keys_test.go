@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/durward-pdp/durward/pdp/bundle/format"
+	"github.com/durward-pdp/durward/pdp/bundle/format/apikeys"
 	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
 	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 )
@@ -117,6 +118,21 @@ func TestEveryKeyOfRateLimitsIsEnforced(t *testing.T) {
 		}
 	}
 	if walked < 23 {
+		t.Errorf("walked %d fields", walked)
+	}
+}
+
+// TestEveryKeyOfAPIKeysIsEnforced: the reader of API keys reads every field of their files.
+func TestEveryKeyOfAPIKeysIsEnforced(t *testing.T) {
+	read, walked := selectors(t, "pdp/stage/identity/apikey"), 0
+	for _, root := range []reflect.Type{reflect.TypeFor[apikeys.File](), reflect.TypeFor[apikeys.Key]()} {
+		for i := range root.NumField() {
+			if walked++; !read[root.Field(i).Name] {
+				t.Errorf("nobody reads %s.%s", root, root.Field(i).Name)
+			}
+		}
+	}
+	if walked < 14 {
 		t.Errorf("walked %d fields", walked)
 	}
 }

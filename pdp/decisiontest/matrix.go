@@ -322,7 +322,7 @@ func (g *guest) asserted(b *format.Bundle, s *format.Service) *subject.Subject {
 		return nil
 	}
 	kind := subject.KindUser
-	if b.Authenticators[chosen].Kind == "mtls" {
+	if k := b.Authenticators[chosen].Kind; k != "jwt" && k != "introspection" {
 		kind = subject.KindService
 	}
 	id := "holder-of-" + g.name

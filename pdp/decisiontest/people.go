@@ -65,6 +65,8 @@ func (l *loader) loadToken(at, name string) {
 	case !known:
 		l.unknown(at+".authenticator", "the bundle has no authenticator %q", merged.Authenticator, slices.Collect(maps.Keys(l.bundle.Authenticators)))
 		return
+	case a.Kind == "api_key":
+		l.checkKey(at, &merged)
 	case a.Kind != "jwt" && a.Kind != "introspection":
 		l.add(at+".authenticator", "", "%q is of kind %s, which takes no tokens", merged.Authenticator, a.Kind)
 		return
@@ -78,6 +80,16 @@ func (l *loader) loadToken(at, name string) {
 		}
 	}
 	p.token = &tokenClaim{at: at, authenticator: merged.Authenticator, header: merged.Header, claims: l.claimsOf(name, &merged)}
+}
+
+// checkKey checks what an API key cannot have. Its claims are members of its record, which whoever makes it knows.
+func (l *loader) checkKey(at string, t *suite.Token) {
+	if len(t.Header) > 0 {
+		l.add(at+".header", "", "an API key has no header")
+	}
+	if t.Nbf != nil {
+		l.add(at+".nbf", "", "an API key is good from the beginning")
+	}
 }
 
 // merge returns a token with what it takes from those that it extends.
@@ -139,9 +151,9 @@ func instants(t *suite.Token) map[string]*suite.Moment {
 // claimsOf returns the claims to sign, with those of a sound access token (RFC 9068) that the suite left out.
 func (l *loader) claimsOf(name string, t *suite.Token) map[string]any {
 	now := l.suite.now
-	claims := map[string]any{
-		"jti": name, "client_id": "durward-test", "iat": t.Iat.After(now).Unix(), "exp": now.Add(lifetime).Unix(),
-		"iss": l.bundle.Authenticators[t.Authenticator].Issuer,
+	claims := map[string]any{"iat": t.Iat.After(now).Unix(), "exp": now.Add(lifetime).Unix()}
+	if a := l.bundle.Authenticators[t.Authenticator]; a.Kind != "api_key" {
+		maps.Copy(claims, map[string]any{"jti": name, "client_id": "durward-test", "iss": a.Issuer})
 	}
 	if l.bundle.Authenticators[t.Authenticator].Kind == "introspection" {
 		claims["active"] = true

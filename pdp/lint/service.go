@@ -218,7 +218,11 @@ func (r *run) authenticators() {
 			r.add("authenticator-unused", r.bundle.File.Problem(at, fmt.Sprintf("no service accepts the authenticator %q", name)))
 		}
 		if a.Roles != nil && slices.Contains(a.Roles.Allow, "*") {
-			r.add("roles-any", r.bundle.File.Problem(at+".roles.allow", fmt.Sprintf("whoever controls the claim %q at the issuer can assert every role of the policies", a.Roles.From)))
+			who := fmt.Sprintf("whoever controls the claim %q at the issuer", a.Roles.From)
+			if a.Kind == "api_key" {
+				who = "whoever makes API keys"
+			}
+			r.add("roles-any", r.bundle.File.Problem(at+".roles.allow", who+" can assert every role of the policies"))
 		}
 	}
 }

@@ -13,9 +13,9 @@ import (
 const (
 	// KindAnonymous is the kind of a subject without credentials.
 	KindAnonymous = "anonymous"
-	// KindUser is the kind of a subject named by a token.
+	// KindUser is the kind of a subject named by a token, or by an API key that acts for a person.
 	KindUser = "user"
-	// KindService is the kind of a subject named by a client certificate.
+	// KindService is the kind of a subject named by a client certificate, or by an API key of a program.
 	KindService = "service"
 )
 
@@ -31,7 +31,7 @@ type Subject struct {
 	Kind string
 	// Authenticator is the name of what established the subject; "" for anonymous.
 	Authenticator string
-	// ID is the subject's name as the authenticator gives it (the token's sub).
+	// ID is the subject's name as the authenticator gives it (the token's sub, the API key's owner).
 	ID string
 	// Issuer is the token's iss; "" without a token.
 	Issuer string
@@ -51,7 +51,7 @@ type Subject struct {
 	// Binding is what the credential is bound to (RFC 7800): "" for nothing, certificate, dpop, or certificate+dpop. KeyThumbprint is
 	// the thumbprint (RFC 7638) of the key of dpop, for the record.
 	Binding, KeyThumbprint string
-	// TokenID and KeyID name the token (jti) and the key that signed it (kid), for the record.
+	// TokenID and KeyID name the token (jti) and the key that signed it (kid), for the record; both are the id of an API key.
 	TokenID, KeyID string
 }
 

@@ -109,6 +109,9 @@ const (
 	SubjectBlocked           Reason = "subject_blocked"
 	NetworkBlocked           Reason = "network_blocked"
 	RevocationsUnavailable   Reason = "revocations_unavailable"
+	APIKeyUnknown            Reason = "api_key_unknown"
+	APIKeyExpired            Reason = "api_key_expired"
+	APIKeyAddress            Reason = "api_key_address"
 )
 
 // reasons is the whole list. Its order is the order of the documentation.
@@ -154,7 +157,7 @@ var reasons = map[Reason]Info{
 	TokenClaim:        {401, InvalidToken, "a claim is missing or of the wrong type"},
 	CertificateBad:    {401, InvalidToken, "the client certificate cannot be read, is out of its time, or does not name one accepted subject"},
 	ScopeMissing:      {403, InsufficientScope, "the token lacks a scope of the route"},
-	KeysUnavailable:   {503, Unavailable, "the issuer's keys are not available"},
+	KeysUnavailable:   {503, Unavailable, "the keys to check the credential with, an issuer's or those of the table of API keys, are not available"},
 	NoMatchingRule:    {403, AccessDenied, "no rule allows it"},
 	RuleDenied:        {403, AccessDenied, "a rule denies it"},
 	GuardDenied:       {403, AccessDenied, "a guard denies it"},
@@ -186,6 +189,9 @@ var reasons = map[Reason]Info{
 	SubjectBlocked:           {403, AccessDenied, "the subject is blocked, or the client that the token was issued to; a new login does not help"},
 	NetworkBlocked:           {403, AccessDenied, "the client's address is in a network that is blocked"},
 	RevocationsUnavailable:   {503, Unavailable, "this replica does not know what is blocked, or not recently enough, and the service denies then"},
+	APIKeyUnknown:            {401, InvalidToken, "there is no such API key: unknown, mistyped, of another authenticator, or with a wrong secret"},
+	APIKeyExpired:            {401, InvalidToken, "the API key has expired, or was replaced and its overlap is over"},
+	APIKeyAddress:            {401, InvalidToken, "the API key may not be used from the client's address"},
 }
 
 // Known reports whether r is on the list.

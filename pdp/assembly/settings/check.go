@@ -67,6 +67,7 @@ func (s *Settings) check(file *format.File) format.Problems {
 		c.egress(fmt.Sprintf("$.egress[%d]", i), &s.Egress[i])
 	}
 	c.secrets(s.Secrets)
+	c.apiKeys(&s.APIKeys)
 	c.oneOf("$.audit.sink", s.Audit.Sink, "stdout", "file")
 	c.oneOf("$.audit.on_full", s.Audit.OnFull, "drop_allows", "wait", "deny")
 	if s.Audit.Sink == "file" && s.Audit.Path == "" {

@@ -32,6 +32,8 @@ type Settings struct {
 	Secrets []BundleSecret `yaml:"secrets"`
 	// Redis holds the counters that replicas share; without a URL or addresses limits are kept in memory.
 	Redis Redis `yaml:"redis"`
+	// APIKeys says how API keys are known.
+	APIKeys APIKeys `yaml:"api_keys"`
 	// RateLimit says what the protocol ratelimit adds to its answers.
 	RateLimit RateLimit `yaml:"rate_limit"`
 	// Audit says where records go.
@@ -213,6 +215,23 @@ type Redis struct {
 	Replicas int `yaml:"replicas"`
 }
 
+// APIKeys says how API keys are known.
+type APIKeys struct {
+	// HashKeys are the secrets by which API keys are hashed, new ones with the first; without any no bundle may take API keys.
+	HashKeys []HashKey `yaml:"hash_keys"`
+	// MaxAge is how long keys of the shared table are taken while the table cannot be read, from 1s to 24h; then requests with such
+	// keys are denied, 503. It is also how long a key that was revoked meanwhile may be taken by a replica that is cut off.
+	MaxAge format.Duration `yaml:"max_age"`
+}
+
+// HashKey is a secret by which API keys are hashed.
+type HashKey struct {
+	// Name stands in the record of each key: 1 to 63 lower-case letters, digits and hyphens.
+	Name string `yaml:"name"`
+	// File holds the secret, at least 43 characters, as "openssl rand -base64 32" makes them.
+	File string `yaml:"file"`
+}
+
 // RateLimit says what Envoy's rate limit protocol adds to its answers, as envoyproxy/ratelimit can be told to.
 type RateLimit struct {
 	// ResponseHeaders tells clients the limit that is nearest to its end, in three headers.
@@ -283,6 +302,7 @@ func Defaults() Settings {
 		Identity:  Identity{TokenCacheMiB: 32},
 		Redis:     Redis{Mode: "single", Timeout: format.Duration(20 * time.Millisecond), Replicas: 1},
 		Tokens:    Tokens{Rotate: format.Duration(24 * time.Hour)},
+		APIKeys:   APIKeys{MaxAge: format.Duration(5 * time.Minute)},
 		RateLimit: RateLimit{LimitHeader: "RateLimit-Limit", RemainingHeader: "RateLimit-Remaining", ResetHeader: "RateLimit-Reset"},
 		Audit:     Audit{Sink: "stdout", Queue: 8192, OnFull: "drop_allows"},
 		Metrics:   Metrics{MaxRoutes: 200},

@@ -96,6 +96,10 @@ func TestRefusals(t *testing.T) {
 		{"public documents without TLS", valid + "http: {address: \"0.0.0.0:8443\"}\n", []string{"durward.yaml:2:1", "has no TLS"}},
 		{"public documents nowhere", valid + "http: {insecure: true}\n", []string{"durward.yaml:2:1", "address is missing"}},
 		{"a way out to nowhere", valid + "egress: [{private: true}]\n", []string{"durward.yaml:2:10", "host is missing"}},
+		{"a hash key without a file", valid + "api_keys: {hash_keys: [{name: a}]}\n", []string{"durward.yaml:2:24", "file is missing"}},
+		{"a hash key without a name", valid + "api_keys: {hash_keys: [{file: a}]}\n", []string{"name is missing"}},
+		{"two hash keys of a name", valid + "api_keys: {hash_keys: [{name: a, file: b}, {name: a, file: c}]}\n", []string{`"a" twice`}},
+		{"keys for ever", valid + "api_keys: {max_age: 25h}\n", []string{"from 1s to 24h"}},
 		{"half of a certificate for a host", valid + "egress: [{host: a, key: k}]\n", []string{"certificate and key"}},
 		{"a cache of tokens", valid + "identity: {token_cache_mib: 4097}\n", []string{"durward.yaml:2:29", "from 0 to 4096"}},
 		{"a sink", valid + "audit: {sink: syslog}\n", []string{"durward.yaml:2:15", "stdout, file"}},
@@ -358,7 +362,8 @@ poll: 1h
 	}
 	if difference := cmp.Diff(want, got, cmp.Transformer("empty", func(s []string) []string { return append([]string{}, s...) }),
 		cmp.Transformer("callers", func(c []Caller) []Caller { return append([]Caller{}, c...) }),
-		cmp.Transformer("egress", func(e []Egress) []Egress { return append([]Egress{}, e...) })); difference != "" {
+		cmp.Transformer("egress", func(e []Egress) []Egress { return append([]Egress{}, e...) }),
+		cmp.Transformer("hashkeys", func(k []HashKey) []HashKey { return append([]HashKey{}, k...) })); difference != "" {
 		t.Error(difference)
 	}
 	for d, want := range map[time.Duration]string{0: "0s", time.Second: "1s", 90 * time.Second: "90s", 48 * time.Hour: "48h", 1500 * time.Millisecond: "1500ms"} {

@@ -56,6 +56,10 @@ type Authenticator struct {
 	SANs []string `yaml:"sans"`
 	// Logout, for jwt, takes logout tokens of the issuer (OpenID Connect Back-Channel Logout); nil takes none.
 	Logout *logout `yaml:"logout"`
+	// Prefix, for api_key, is the label of its keys: dwk_LABEL_ is what they begin with, dwk_ where it is left out.
+	Prefix string `yaml:"prefix"`
+	// Keys, for api_key, says where its keys are written down.
+	Keys keySource `yaml:"keys"`
 }
 
 // Logout says which logout tokens of an issuer are taken.
@@ -95,6 +99,14 @@ type introspectionClient struct {
 	KeyID string `yaml:"key_id"`
 	// Audience is whom assertions are for, for private_key_jwt: issuer (default) or endpoint.
 	Audience string `yaml:"audience"`
+}
+
+// keySource is where the keys of an authenticator are; exactly one member is set.
+type keySource struct {
+	// File is a file of the bundle.
+	File string `yaml:"file"`
+	// Table takes those that operators make with "durward keys create".
+	Table bool `yaml:"table"`
 }
 
 // JWKS is the source of an issuer's keys: exactly one of file, url and discovery.

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
 
+	"github.com/durward-pdp/durward/pdp/bundle/format/apikeys"
 	"github.com/durward-pdp/durward/pdp/bundle/format/ratelimits"
 	"github.com/durward-pdp/durward/pdp/bundle/format/suite"
 )
@@ -33,6 +34,7 @@ func TestSchemas(t *testing.T) {
 	}{
 		"bundle": {reflect.TypeFor[Bundle](), "bundle.go"}, "service": {reflect.TypeFor[Service](), "bundle.go"},
 		"tests": {reflect.TypeFor[suite.Suite](), "suite/suite.go"}, "ratelimits": {reflect.TypeFor[ratelimits.File](), "ratelimits/ratelimits.go"},
+		"keys": {reflect.TypeFor[apikeys.File](), "apikeys/apikeys.go"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			descriptions := fieldComments(t, root.source)

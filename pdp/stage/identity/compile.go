@@ -44,8 +44,10 @@ func (c *compiler) authenticators() {
 			c.introspection(name, &a, at)
 		case a.Kind == "mtls":
 			c.mtls(name, &a)
+		case a.Kind == "api_key":
+			c.apiKeys(name, &a, at)
 		default:
-			c.inBundle("$.authenticators."+name+".kind", fmt.Sprintf("this version has no authenticators of kind %q, only jwt, introspection and mtls", a.Kind))
+			c.inBundle("$.authenticators."+name+".kind", fmt.Sprintf("this version has no authenticators of kind %q, only jwt, introspection, mtls and api_key", a.Kind))
 		}
 	}
 }
@@ -94,7 +96,7 @@ func (c *compiler) mtls(name string, a *format.Authenticator) {
 func (c *compiler) jwt(name string, a *format.Authenticator, accepted string) {
 	path := "$.authenticators." + name
 	i := &issuer{authenticator: name, verifier: c.verifier(name, a), keys: c.keys(path, a), claims: c.claims(path, a)}
-	i.roles, i.anyRole = c.roles(path, a)
+	i.roles.allowed, i.roles.any = c.roles(path, a)
 	i.logout, i.maxLifetime = c.logout(path, a), lifetimeOf(a)
 	if other, clash := c.part.issuers[a.Issuer]; clash && a.Issuer != "" {
 		c.inService(accepted, fmt.Sprintf("the authenticators %q and %q have the same issuer: a token would have two meanings",
@@ -208,6 +210,14 @@ func (c *compiler) roles(path string, a *format.Authenticator) (allowed map[stri
 	if a.Roles.From == "" {
 		c.inBundle(path+".roles", "from is missing: it names the claim that holds the roles")
 	}
+	return c.allowedRoles(path, a)
+}
+
+// allowedRoles reads the list of roles that may be asserted.
+func (c *compiler) allowedRoles(path string, a *format.Authenticator) (allowed map[string]bool, any bool) {
+	if a.Roles == nil {
+		return nil, false
+	}
 	if len(a.Roles.Allow) == 0 {
 		c.inBundle(path+".roles", `allow is missing: it lists the roles that the authenticator may assert, "*" for all`)
 	}
@@ -225,7 +235,7 @@ func (c *compiler) roles(path string, a *format.Authenticator) (allowed map[stri
 // audiences reads whom tokens must be meant for. Where tokens are accepted it cannot be left out.
 func (c *compiler) audiences() {
 	names := c.service.Identity.Audiences
-	if len(names) == 0 && !c.takesTokens() {
+	if len(names) == 0 && !c.takes("jwt", "introspection") {
 		return
 	}
 	audiences, err := token.NewAudiences(names...)
@@ -235,11 +245,9 @@ func (c *compiler) audiences() {
 	c.part.audiences = audiences
 }
 
-func (c *compiler) takesTokens() bool {
-	return slices.ContainsFunc(c.service.Identity.Accept, func(name string) bool {
-		kind := c.bundle.Authenticators[name].Kind
-		return kind == "jwt" || kind == "introspection"
-	})
+// takes reports whether the service accepts an authenticator of one of the kinds.
+func (c *compiler) takes(kinds ...string) bool {
+	return slices.ContainsFunc(c.service.Identity.Accept, func(name string) bool { return slices.Contains(kinds, c.bundle.Authenticators[name].Kind) })
 }
 
 // routes reads mode and scopes of each route.
@@ -262,8 +270,8 @@ func (c *compiler) routes() {
 }
 
 func (c *compiler) scopes(at string, scopes []string, m mode) {
-	if len(scopes) > 0 && len(c.service.Identity.Accept) > 0 && (m == modeNone || !c.takesTokens()) {
-		c.inService(at+".scopes", "no token is accepted here, so nobody could have the scopes")
+	if len(scopes) > 0 && len(c.service.Identity.Accept) > 0 && (m == modeNone || !c.takes("jwt", "introspection", "api_key")) {
+		c.inService(at+".scopes", "neither tokens nor keys are accepted here, so nobody could have the scopes")
 	}
 	for i, s := range scopes {
 		if !isScope(s) {

@@ -61,7 +61,7 @@ func TestProblems(t *testing.T) {
 			service + ":4:67: audiences are mandatory for tokens: the list of audiences is empty or holds an empty name"},
 		{"unknown authenticator", service, "[corp,", "[crop,", service + `:4:37: the bundle has no authenticator "crop"`},
 		{"unknown kind", bundle, "kind: jwt", "kind: basic",
-			bundle + `:5:11: this version has no authenticators of kind "basic", only jwt, introspection and mtls`},
+			bundle + `:5:11: this version has no authenticators of kind "basic", only jwt, introspection, mtls and api_key`},
 		{"unknown mode", service, "mode: required", "mode: lax", service + `:4:18: "lax" is no mode; write required, optional or none`},
 		{"unknown mode of a route", service, "identity: optional", "identity: Optional",
 			service + `:9:61: "Optional" is no mode; write required, optional or none`},
@@ -110,10 +110,10 @@ func TestProblems(t *testing.T) {
 		{"nobody accepted", service, "accept: [corp, partner, mesh, pilots]", "accept: []",
 			service + ":4:28: accept names no authenticator, and routes that are not public need one; name one, or write mode: none"},
 		{"scopes without tokens", service, "[corp, partner, mesh, pilots]", "[mesh]",
-			service + ":8:51: no token is accepted here, so nobody could have the scopes\n" +
-				service + ":11:71: no token is accepted here, so nobody could have the scopes"},
+			service + ":8:51: neither tokens nor keys are accepted here, so nobody could have the scopes\n" +
+				service + ":11:71: neither tokens nor keys are accepted here, so nobody could have the scopes"},
 		{"scopes of nobody", service, "identity: optional, scopes", "identity: none, scopes",
-			service + ":11:67: no token is accepted here, so nobody could have the scopes"},
+			service + ":11:67: neither tokens nor keys are accepted here, so nobody could have the scopes"},
 		{"a scope with a space", service, "[basket]", `["a b"]`, service + `:11:80: "a b" is no scope: printable ASCII without space, quote and backslash`},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package identity is the stage that establishes on whose behalf a request is made: from a bearer token or from a
+// Package identity is the stage that establishes on whose behalf a request is made: from a bearer token, an API key or a
 // TLS client certificate, as the service's identity settings and its bundle's authenticators say.
 //
 // A credential that came must verify, also where none is needed; on public routes and with mode none credentials are

@@ -3,6 +3,7 @@ package identity
 import (
 	"strings"
 
+	"github.com/durward-pdp/durward/pdp/stage/identity/apikey"
 	"github.com/durward-pdp/durward/pdp/token"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
@@ -15,10 +16,15 @@ const (
 	formJWS form = iota
 	// formOpaque is any other token: it means something to its issuer alone.
 	formOpaque
+	// formAPIKey begins as API keys do.
+	formAPIKey
 )
 
 // formOf returns the form of a raw credential.
 func formOf(raw string) form {
+	if apikey.Resembles(raw) {
+		return formAPIKey
+	}
 	dots, length := 0, 0
 	for i := range len(raw) {
 		switch c := raw[i]; {

@@ -13,14 +13,17 @@ func (p *part) fromGiven(given *subject.Subject) (proven, refusal) {
 		return proven{}, refusal{verdict.TokenClaim, "the given subject has no id, or another key than kind, authenticator and id make"}
 	}
 	var dropped int
-	switch who.Kind {
-	case subject.KindUser:
+	ring := p.keyringOf(who.Authenticator)
+	switch {
+	case ring != nil && (who.Kind == subject.KindUser || who.Kind == subject.KindService):
+		who.Roles, dropped = ring.roles.filter(given.Roles)
+	case who.Kind == subject.KindUser:
 		i := p.issuerOf(who.Authenticator)
 		if i == nil {
 			return proven{}, refusal{verdict.TokenIssuer, "the given subject's authenticator is none that the service accepts for tokens"}
 		}
-		who.Roles, dropped = i.filter(given.Roles)
-	case subject.KindService:
+		who.Roles, dropped = i.roles.filter(given.Roles)
+	case who.Kind == subject.KindService:
 		if !p.takesCertificatesOf(who.Authenticator) {
 			return proven{}, refusal{verdict.CertificateBad, "the given subject's authenticator is none that the service accepts for certificates"}
 		}

@@ -25,8 +25,7 @@ type issuer struct {
 	verifier      *token.Verifier
 	keys          issuerKeys
 	claims        claimPaths
-	roles         map[string]bool // that it may assert
-	anyRole       bool
+	roles         roleFilter
 	logout        *logoutRule // nil where no logout tokens are taken
 	maxLifetime   time.Duration
 }
@@ -162,7 +161,7 @@ func (i *issuer) subject(claims token.Claims) (subject.Subject, bool) {
 	if slices.Contains(ok[:], false) {
 		return subject.Subject{}, false
 	}
-	s.Roles, s.DroppedRoles = i.filter(roles)
+	s.Roles, s.DroppedRoles = i.roles.filter(roles)
 	return s, true
 }
 
@@ -189,9 +188,9 @@ func name(claims token.Claims) func(token.Path) (string, error) {
 
 // filter keeps the roles that the authenticator may assert and counts the others. A role that looks like the key of a
 // subject would make this subject that other one, so it is dropped whatever the list says.
-func (i *issuer) filter(roles []string) (kept []string, dropped int) {
+func (f *roleFilter) filter(roles []string) (kept []string, dropped int) {
 	for _, role := range roles {
-		if (i.anyRole || i.roles[role]) && isIdentifier(role) && !subject.IsKeyShaped(role) {
+		if (f.any || f.allowed[role]) && isIdentifier(role) && !subject.IsKeyShaped(role) {
 			kept = append(kept, role)
 		} else {
 			dropped++

@@ -81,7 +81,7 @@ func (o *opaque) unknown(c *pipeline.Case, err error) refusal {
 func (c *compiler) introspection(name string, a *format.Authenticator, accepted string) {
 	path := "$.authenticators." + name
 	o := &opaque{name: a.Issuer, issuer: &issuer{authenticator: name, verifier: c.opaqueVerifier(name, a), claims: c.claims(path, a)}}
-	o.roles, o.anyRole = c.roles(path, a)
+	o.roles.allowed, o.roles.any = c.roles(path, a)
 	config := c.introspectionConfig(name, a)
 	endpoint, problems := c.options.Introspector.Open(config)
 	for _, p := range problems {

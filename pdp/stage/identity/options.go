@@ -32,6 +32,8 @@ type Options struct {
 	Keys *keys.Store
 	// KeyOffered, if not nil, is told of every token that came with a key or the address of one (jku, x5u, jwk, x5c). It must not block.
 	KeyOffered func()
+	// APIKeys are what API keys are checked with; without them nobody here can tell whether a key is good.
+	APIKeys *APIKeys
 }
 
 // Marks remember what was used. They must be safe for concurrent use.

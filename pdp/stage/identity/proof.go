@@ -53,7 +53,7 @@ func (c *compiler) proofs() {
 	default:
 		o.Nonces = c.options.Nonces.For(c.bundle.Name + "/" + c.service.Name)
 	}
-	if !c.takesTokens() {
+	if !c.takes("jwt", "introspection") {
 		c.inService(at, "no token is accepted here, so there is nothing that a proof could be for")
 	}
 	verifier, err := dpop.New(o)

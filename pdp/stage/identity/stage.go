@@ -43,6 +43,7 @@ type part struct {
 	issuers      map[string]*issuer // by the exact iss
 	opaque       *opaque            // nil where opaque tokens are not accepted
 	certificates []*certificates    // in the order of identity.accept
+	keyrings     []*keyring         // the same; each has a prefix of its own
 	audiences    token.Audiences
 	challenges   challenges
 	cache        *tokenCache
@@ -169,6 +170,8 @@ func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requireme
 // fromCredential makes a subject of a raw credential, by the authenticator that its form belongs to.
 func (p *part) fromCredential(ctx context.Context, c *pipeline.Case, raw string) (proven, refusal) {
 	switch form := formOf(raw); {
+	case form == formAPIKey:
+		return p.fromAPIKey(c, raw)
 	case form == formOpaque && p.opaque != nil:
 		return p.fromOpaque(ctx, c, raw)
 	case form == formJWS && p.opaque != nil && len(p.issuers) == 0:

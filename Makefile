@@ -25,6 +25,7 @@ PYTHON       ?= python3
 FUZZTIME     ?= 30s
 FUZZ         ?= .
 COMPARISONS  ?= 2000000
+TOKENS       ?= 1000000
 MUTANTS      ?= .
 BENCH        ?= .
 CONTEST      ?= .
@@ -77,8 +78,8 @@ race: tools ## Run every test under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -timeout 30m -count=1 -p 1 $$(go list ./... | grep -E '$(END_TO_END)')
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME (30s), and COMPARISONS (2000000) random requests beside Casbin; FUZZ is a regular expression of names
-	internal/tools/fuzz.sh '$(FUZZ)' '$(FUZZTIME)' '$(COMPARISONS)'
+fuzz: ## Run each fuzz target for FUZZTIME (30s), COMPARISONS (2000000) random requests beside Casbin, and TOKENS (1000000) bad tokens; FUZZ is a regular expression of names
+	internal/tools/fuzz.sh '$(FUZZ)' '$(FUZZTIME)' '$(COMPARISONS)' '$(TOKENS)'
 
 .PHONY: mutants
 mutants: ## Break the policy evaluator in many ways, in a copy, and expect its tests to notice each; MUTANTS is a regular expression of names

@@ -47,6 +47,7 @@ type cli struct {
 	Block       blockCommand       `cmd:"" help:"Block a token, session, subject, client, key or network on running servers, list what is blocked, and lift it."`
 	Keys        keysCommand        `cmd:"" help:"Make, list, revoke and rotate API keys."`
 	Matrix      matrixCommand      `cmd:"" help:"Print who can do what, by a policy bundle."`
+	Token       tokenCommand       `cmd:"" help:"Look into a token."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit code 0 says yes."`
 	Demo        demoCommand        `cmd:"" help:"Run Envoy, Redis, two replicas and a sample API here, and walk through them."`
 	Version     versionCommand     `cmd:"" help:"Print what this is."`

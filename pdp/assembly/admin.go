@@ -20,6 +20,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/bundle"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
+	"github.com/durward-pdp/durward/pdp/stage/identity/keys"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -42,6 +43,7 @@ type adminOptions struct {
 	clock    func() time.Time
 	logger   *slog.Logger
 	limits   *limitsAdmin
+	issuers  func() []keys.State // nil where no keys are fetched
 
 	introspector *introspection.Client
 	blocks       *blocksAdmin // nil for none
@@ -160,11 +162,15 @@ func configz(o adminOptions) http.Handler {
 			Bundles  []bundleView       `json:"bundles"`
 			State    stateView          `json:"state"`
 			Tokens   *issuerView        `json:"tokens,omitempty"`
+			Issuers  []keySourceView    `json:"issuers"`
 
 			Introspection introspectionView `json:"introspection"`
-		}{o.version, o.ready.Load(), o.settings, []bundleView{}, o.state(), nil, viewIntrospection(o.introspector, o.snapshot())}
+		}{o.version, o.ready.Load(), o.settings, []bundleView{}, o.state(), nil, []keySourceView{}, viewIntrospection(o.introspector, o.snapshot())}
 		if o.issuer != nil {
 			view.Tokens = o.issuer()
+		}
+		if o.issuers != nil {
+			view.Issuers = viewsOfIssuers(o.issuers(), o.clock())
 		}
 		if s := o.snapshot(); s != nil {
 			for i := range s.Bundles {

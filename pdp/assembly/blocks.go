@@ -17,6 +17,9 @@ import (
 	"github.com/durward-pdp/durward/pdp/state"
 )
 
+// maxBlockList bounds a list of blocks.
+const maxBlockList = 100_000
+
 // othersFollow bounds how long other replicas take to follow, with a margin for a busy machine.
 const othersFollow = time.Second
 
@@ -54,8 +57,8 @@ func (a *blocksAdmin) show(r *http.Request, who caller) (any, *refusal) {
 	most := 100
 	if text := query.Get("n"); text != "" {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > blocksapi.MaxList {
-			return nil, &refusal{http.StatusBadRequest, "n is a number from 1 to " + strconv.Itoa(blocksapi.MaxList)}
+		if err != nil || n < 1 || n > maxBlockList {
+			return nil, &refusal{http.StatusBadRequest, "n is a number from 1 to " + strconv.Itoa(maxBlockList)}
 		}
 		most = n
 	}

@@ -104,9 +104,12 @@ func (e *logoutEndpoint) logOut(w http.ResponseWriter, r *http.Request) (outcome
 		return logoutBusy, "too many logouts at once"
 	}
 	bundle, authenticator := r.PathValue("bundle"), r.PathValue("authenticator")
-	logout, err := e.verify(bundle, authenticator, raw)
+	logout, err := e.verify(r.Context(), bundle, authenticator, raw)
 	if err != nil {
 		e.refused(r, bundle, authenticator, err)
+		if why, ok := errors.AsType[*identity.RefusedError](err); ok && why.IsOutage() {
+			return logoutFailed, "the issuer's keys are not there; send it again later"
+		}
 		return logoutRefused, "the logout token is not valid here"
 	}
 	b := blockOfLogout(bundle, &logout, e.journal.clock())
@@ -156,7 +159,7 @@ func (e *logoutEndpoint) hasRoom() bool {
 }
 
 // verify checks the token with the keys of the authenticator, as any service of the bundle has it.
-func (e *logoutEndpoint) verify(bundle, authenticator, raw string) (identity.Logout, error) {
+func (e *logoutEndpoint) verify(ctx context.Context, bundle, authenticator, raw string) (identity.Logout, error) {
 	s := e.snapshot()
 	if s == nil {
 		return identity.Logout{}, identity.ErrNoLogout
@@ -165,7 +168,7 @@ func (e *logoutEndpoint) verify(bundle, authenticator, raw string) (identity.Log
 		if at.Bundle != bundle {
 			continue
 		}
-		logout, err := identity.CheckLogout(compiled, authenticator, raw, e.journal.clock())
+		logout, err := identity.CheckLogout(ctx, compiled, authenticator, raw, e.journal.clock())
 		if !errors.Is(err, identity.ErrNoLogout) {
 			return logout, err
 		}

@@ -61,6 +61,8 @@ type metrics struct {
 	replicas    prometheus.Gauge
 	stateSyncs  *prometheus.CounterVec
 	handshakes  prometheus.Counter
+	keyFetches  *prometheus.CounterVec
+	keysOffered prometheus.Counter
 
 	introspection  introspectionMetrics
 	logouts        *prometheus.CounterVec
@@ -132,8 +134,11 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 			"table", "outcome"),
 		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_handshakes_failed_total",
 			Help: "Connections to a decision listener whose TLS handshake failed."}),
-		logouts: counters("durward_logouts_total", "Logout tokens that issuers sent, by outcome: done, refused, replayed, failed where it could not be written down, busy where too many came at once.",
+		logouts: counters("durward_logouts_total", "Logout tokens that issuers sent, by outcome: done, refused, replayed, failed where it could not be written down or the issuer's keys are not there, busy where too many came at once.",
 			"outcome"),
+		keyFetches: counters("durward_key_fetches_total", "Fetches of an issuer's keys, by what they came to: changed, unchanged or failed.", "bundle", "issuer", "outcome"),
+		keysOffered: prometheus.NewCounter(prometheus.CounterOpts{Name: "durward_token_keys_offered_total",
+			Help: "Tokens that came with a key or the address of one (jku, x5u, jwk, x5c), which is never used."}),
 	}
 	build := gauges("durward_build_info", "1 for the running build.", "version", "revision", "goversion")
 	build.WithLabelValues(version.Version, version.Revision, runtime.Version()).Set(1)
@@ -145,7 +150,7 @@ func newMetrics(configured settings.Metrics, version Version) *metrics {
 		m.logouts.WithLabelValues(outcome)
 	}
 	m.registry.MustRegister(m.logouts, m.decisions, m.duration, m.stages, m.stageErrors, m.degraded, m.failOpen, m.panics, m.unsettled, m.limited, m.leased, m.candidates, m.observed, m.reports,
-		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, m.stateSyncs, build,
+		m.bundleInfo, m.bundleLoads, m.bundleTime, m.bundleTook, m.services, m.refused, m.handshakes, m.dropped, m.written, m.redisTime, m.redisErrors, m.redisOpen, m.redisBatch, m.redisBusy, m.settleLost, m.replicas, m.stateSyncs, m.keyFetches, m.keysOffered, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.ratelimit.all()...)
 	m.registry.MustRegister(m.introspection.all()...)

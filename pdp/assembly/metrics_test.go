@@ -16,6 +16,8 @@ import (
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
+	"github.com/durward-pdp/durward/pdp/stage/identity/keys"
+	"github.com/durward-pdp/durward/pdp/token"
 	"github.com/durward-pdp/durward/pdp/verdict"
 	"github.com/durward-pdp/durward/ratelimiter/redis"
 )
@@ -48,6 +50,15 @@ func observed(t *testing.T) *metrics {
 	m.watchTokens(func() identity.CacheStats { return identity.CacheStats{Hits: 5, Misses: 6, Bytes: 7} })
 	m.watchAnswers(func() int { return 5 })
 	m.introspection.event(introspection.Event{Bundle: "acme", Authenticator: "idp", Source: introspection.Cached, Outcome: introspection.Active})
+	m.keyFetches.WithLabelValues("acme", "https://idp.example.com", "unchanged").Inc()
+	set, err := token.ParseKeySet([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},{"kty":"RSA","n":"AQAB","e":"AQAB"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.watchIssuers(func() []keys.State {
+		place := keys.Place{Bundle: "acme", Issuer: "https://idp.example.com"}
+		return []keys.State{{Place: place}, {Place: place, Set: set, Fetched: time.Unix(100, 0)}, {Place: place, Set: set, Fetched: time.Unix(90, 0)}, {Place: keys.Place{Bundle: "other"}}}
+	}, func() time.Time { return time.Unix(110, 0) })
 	m.keyUsesDropped.Inc()
 	m.published(&pipeline.Snapshot{Bundles: []pipeline.BundleInfo{{Name: "acme", Revision: "r1", Loaded: time.Unix(7, 0)}}})
 	m.introspection.event(introspection.Event{Bundle: "acme", Authenticator: "idp", Source: introspection.Call, Outcome: introspection.Timeout, Took: time.Millisecond, Circuit: true})

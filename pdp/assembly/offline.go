@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,8 @@ type OfflineOptions struct {
 	// TestKeys puts throw-away keys in the place of the bundle's, so that Mint can make tokens. The bundle's own keys
 	// are checked all the same, and the revision stays that of Contents.
 	TestKeys bool
+	// Keys, if not nil, is a key set in the place of every issuer's.
+	Keys []byte
 	// Random is the source of decision ids and signatures; nil takes the system's.
 	Random io.Reader
 }
@@ -94,13 +97,13 @@ func NewOffline(o OfflineOptions) (*Offline, error) {
 	off.stages = stagesWith(counting, credentials)
 	off.stages.upstream = upstream.New(upstream.Options{Minter: minter})
 	compilers := off.stages.compilers()
-	if o.TestKeys {
+	identityAt := slices.Index(compilers, bundle.Compiler(off.stages.identity))
+	switch {
+	case o.TestKeys:
 		off.mint = newMint(o.Random)
-		for i, c := range compilers {
-			if c == bundle.Compiler(off.stages.identity) {
-				compilers[i] = testKeys{off.stages.identity, off.mint}
-			}
-		}
+		compilers[identityAt] = testKeys{off.stages.identity, off.mint}
+	case o.Keys != nil:
+		compilers[identityAt] = givenKeys{off.stages.identity, o.Keys}
 	}
 	snapshot, problems := bundle.Build(o.Contents, bundle.Options{Compilers: compilers, Domains: off.stages.descriptors, ClientAddress: true, Observe: true})
 	if len(problems) == 0 {

@@ -183,6 +183,51 @@ func TestOfflineTestKeysFitEveryAlgorithm(t *testing.T) {
 	}
 }
 
+// TestOfflineKeysStandInForFetchedOnes: nothing is fetched, wherever a server would take the keys from, and issuers do not share keys.
+func TestOfflineKeysStandInForFetchedOnes(t *testing.T) {
+	contents := quickstartBundle(t)
+	delete(contents, "keys/corp.jwks.json")
+	main := strings.Replace(string(contents["bundle.yaml"]), "{file: keys/corp.jwks.json}", "{discovery: true, max_stale: 1h}", 1)
+	main = strings.Replace(main, "  workloads:\n", `  partner:
+    kind: jwt
+    issuer: https://partner.example.com
+    algorithms: [ES256]
+    jwks: {url: "https://partner.example.com/keys?a=../b"}
+  third:
+    kind: jwt
+    issuer: https://third.example.com
+    algorithms: [ES256]
+    jwks: {discovery: true}
+  workloads:
+`, 1)
+	contents["bundle.yaml"] = []byte(main)
+	contents["services/orders/service.yaml"] = []byte(strings.Replace(string(contents["services/orders/service.yaml"]), "accept: [corp,", "accept: [corp, partner, third,", 1))
+	o := newOffline(t, contents)
+	s := openSession(t, o)
+	ask := func(s *Session, raw string) verdict.Verdict {
+		return s.Decide(t.Context(), withToken(call("GET", "orders.example.com", "/orders/7"), raw))
+	}
+	raw := minted(t, o, "corp", nil, claimsOf("alice", nil))
+	if v := ask(s, raw); !v.Allowed() {
+		t.Errorf("corp: %s %s", v.Reason, v.Explanation.Detail)
+	}
+	if v := ask(s, minted(t, o, "partner", nil, claimsOf("alice", nil))); v.Reason != verdict.NoMatchingRule {
+		t.Errorf("partner: %s %s", v.Reason, v.Explanation.Detail)
+	}
+	for _, name := range []string{"partner", "third"} {
+		if v := ask(s, minted(t, o, name, nil, claimsOf("alice", map[string]any{"iss": "https://idp.example.com"}))); v.Reason != verdict.TokenSignature {
+			t.Errorf("%s signed for corp: %s", name, v.Reason)
+		}
+	}
+	own, err := NewOffline(OfflineOptions{Contents: contents})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := ask(openSession(t, own), raw); v.Reason != verdict.KeysUnavailable {
+		t.Errorf("without test keys: %s", v.Reason)
+	}
+}
+
 // TestOfflineRefusesWhatAServerRefuses: a key that a server would refuse is not hidden by a test key.
 func TestOfflineRefusesWhatAServerRefuses(t *testing.T) {
 	contents := quickstartBundle(t)

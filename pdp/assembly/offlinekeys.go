@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/url"
 	"path"
 	"slices"
 	"sync"
@@ -22,14 +23,14 @@ import (
 // ErrNoTestKeys is returned by Mint of an engine that holds the bundle's own keys.
 var ErrNoTestKeys = errors.New("mint a token: the engine was made without test keys")
 
-// mint signs with throw-away keys: one for each key file and algorithm, so that a token of one issuer is no other's.
+// mint signs with throw-away keys: one for each place of keys and algorithm, so that a token of one issuer is no other's.
 // The keys are kept in memory alone.
 type mint struct {
 	random io.Reader
 
 	mu       sync.Mutex
 	replaced *format.Bundle                      // the bundle with these keys
-	signers  map[string]map[string]*token.Signer // by file and algorithm
+	signers  map[string]map[string]*token.Signer // by place and algorithm
 }
 
 func newMint(random io.Reader) *mint {
@@ -66,9 +67,17 @@ func (m *mint) replace(b *format.Bundle) (*format.Bundle, error) {
 		file, _ := b.Files.Get("", p)
 		contents[p] = file.Data
 	}
-	for _, a := range b.Authenticators {
+	replaced := *b
+	replaced.Authenticators = maps.Clone(b.Authenticators)
+	for name, a := range b.Authenticators {
 		file := keyFile(&a)
-		if _, ok := contents[file]; !ok || a.Kind != "jwt" || m.signers[file] != nil {
+		if a.Kind != "jwt" || file == "" {
+			continue
+		}
+		standIn := a
+		standIn.JWKS = format.JWKS{File: file}
+		replaced.Authenticators[name] = standIn
+		if m.signers[file] != nil {
 			continue
 		}
 		signers, err := m.newSigners(file, algorithmsOf(b, file))
@@ -79,14 +88,24 @@ func (m *mint) replace(b *format.Bundle) (*format.Bundle, error) {
 			return nil, err
 		}
 	}
-	replaced := *b
 	replaced.Files = format.NewFiles(contents)
 	m.replaced = &replaced
 	return m.replaced, nil
 }
 
-// keyFile is the path in the bundle of an authenticator's keys.
-func keyFile(a *format.Authenticator) string { return path.Clean("/" + a.JWKS.File)[1:] }
+// keyFile is the path in the bundle of an authenticator's keys. Those that a server fetches have one that no bundle can hold: here they come from
+// the same throw-away keys wherever their place is the same.
+func keyFile(a *format.Authenticator) string {
+	switch {
+	case a.JWKS.File != "":
+		return path.Clean("/" + a.JWKS.File)[1:]
+	case a.JWKS.URL != "":
+		return "fetched/url/" + url.QueryEscape(a.JWKS.URL)
+	case a.JWKS.Discovery:
+		return "fetched/discovery/" + url.QueryEscape(a.Issuer)
+	}
+	return ""
+}
 
 // algorithmsOf lists the algorithms of every authenticator that takes its keys from the file.
 func algorithmsOf(b *format.Bundle, file string) []string {

@@ -22,6 +22,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
+	"github.com/durward-pdp/durward/pdp/stage/identity/keys"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
 	"github.com/durward-pdp/durward/pdp/stage/upstream"
 	"github.com/durward-pdp/durward/pdp/state"
@@ -48,6 +49,7 @@ type parts struct {
 	blocks  *blocks.List
 	file    *audit.File
 	egress  *egress.Client
+	keys    *keys.Store
 	apiKeys *apiKeys
 	closed  chan struct{}
 
@@ -77,10 +79,11 @@ func newParts(o Options, m *metrics) (*parts, error) {
 		return nil, err
 	}
 	p.introspector = newIntrospector(p.egress, newSecrets(o.Settings.Secrets, o.Clock, o.Logger), o.Random, m)
+	p.openKeys(o, m)
 	p.stages = stagesWith(limitsStage, identity.Options{
 		Fetcher: p.egress, TokenCache: int64(o.Settings.Identity.TokenCacheMiB) << 20, Introspector: p.introspector, Blocks: p.blocks, Nonces: nonces, Marks: p.state,
 		MarkTimeout: time.Duration(o.Settings.Budget) / 2, // what is left may still be for a service that lets proofs pass then
-		APIKeys:     p.apiKeys.forStage(),
+		Keys:        p.keys, KeyOffered: m.keysOffered.Inc, APIKeys: p.apiKeys.forStage(),
 	})
 	m.watchTokens(p.stages.identity.CacheStats)
 	if p.issuer != nil {
@@ -289,6 +292,9 @@ func (p *parts) handlers() map[string]http.Handler {
 func (p *parts) close(ctx context.Context) error {
 	close(p.closed)
 	p.leave()
+	if p.keys != nil {
+		p.keys.Close()
+	}
 	if p.apiKeys != nil {
 		p.apiKeys.leave()
 	}

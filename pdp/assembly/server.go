@@ -99,7 +99,7 @@ func (s *Server) open() (err error) {
 	if options.Settings.Admin.Address != "off" {
 		if s.admin, err = newAdmin(adminOptions{
 			settings: &options.Settings, registry: s.metrics.registry, snapshot: s.engine.Snapshot,
-			state: s.parts.state.view, issuer: s.parts.issuer.view, ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
+			state: s.parts.state.view, issuer: s.parts.issuer.view, issuers: s.parts.keys.States, ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
 			introspector: s.parts.introspector,
 			limits: &limitsAdmin{
 				snapshot: s.engine.Snapshot, limiter: s.parts.limiter, usage: s.parts.usage, audit: s.parts.audit,

@@ -56,6 +56,12 @@ func newRunning(t *testing.T, text string) *running {
 // newRunningWith starts a server after prepare has added to its bundle.
 func newRunningWith(t *testing.T, text string, prepare func(bundle string)) *running {
 	t.Helper()
+	return newRunningAs(t, text, prepare, func(*Options) {})
+}
+
+// newRunningAs starts a server after adjust has changed its options too.
+func newRunningAs(t *testing.T, text string, prepare func(bundle string), adjust func(*Options)) *running {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "assembly-") //nolint:usetesting // t.TempDir can be longer than a socket's path may be
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +82,9 @@ func newRunningWith(t *testing.T, text string, prepare func(bundle string)) *run
 	s.Listeners = []settings.Listener{settings.DefaultListener()}
 	s.Listeners[0].Address = "unix:" + filepath.Join(dir, "l.sock")
 	s.Admin.Address, s.Drain, s.Poll = "off", format.Duration(500*time.Millisecond), format.Duration(50*time.Millisecond)
-	if r.Server, err = New(Options{Settings: s, Logger: r.log.logger(), Records: &bytes.Buffer{}, Clock: time.Now, Random: rand.Reader}); err != nil {
+	options := Options{Settings: s, Logger: r.log.logger(), Records: &bytes.Buffer{}, Clock: time.Now, Random: rand.Reader}
+	adjust(&options)
+	if r.Server, err = New(options); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())

@@ -93,7 +93,7 @@ func (c *checker) authenticator(name string) {
 		c.add(p, "", "%q is no name of an authenticator; %s", name, nameRule)
 	}
 	tokens := map[string]bool{
-		"issuer": a.Issuer != "", "algorithms": len(a.Algorithms) > 0, "jwks": a.JWKS.File != "", "types": len(a.Types) > 0,
+		"issuer": a.Issuer != "", "algorithms": len(a.Algorithms) > 0, "jwks": a.JWKS != (format.JWKS{}), "types": len(a.Types) > 0,
 		"leeway": a.Leeway != 0, "max_lifetime": a.MaxLifetime != 0, "subject.id": a.Subject.ID != "", "subject.scopes": a.Subject.Scopes != "", "logout": a.Logout != nil,
 		"introspection": !reflect.ValueOf(a.Introspection).IsZero(),
 	}

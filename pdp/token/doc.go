@@ -9,9 +9,9 @@
 // and only then hands out the [Claims]. Every refusal is an [*Error] with a
 // stable reason and a text that never holds any part of the token.
 //
-// Keys come from a [KeySet], read by [ParseKeySet] (public keys) or
-// [ParseSecretSet] (HMAC secrets); the two never mix. A [Signer] makes tokens
-// for throw-away issuers and tests.
+// Keys come from a [KeySet] of public keys, read by [ParseKeySet]; HMAC secrets
+// are read by a function of their own, which is not exported while nothing
+// needs it. A [Signer] makes tokens for the APIs behind, throw-away issuers and tests.
 //
 // The identity and upstream stages and the decision tests may import it; it
 // imports nothing else of this module and is the only importer of golang-jwt,

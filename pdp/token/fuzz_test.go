@@ -67,7 +67,7 @@ func FuzzJWKS(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}]}`))
 	f.Add([]byte(`{"keys":[{"kty":"EC","key_ops":["verify"],"kid":"a"},{"kid":"a"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, parse := range []func([]byte) (*KeySet, error){ParseKeySet, ParseSecretSet} {
+		for _, parse := range []func([]byte) (*KeySet, error){ParseKeySet, parseSecretSet} {
 			keys, err := parse(data)
 			if err != nil {
 				if len(err.Error()) > 200 {

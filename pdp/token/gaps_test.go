@@ -62,7 +62,7 @@ func TestWhatTheLibraryLetsPass(t *testing.T) {
 	}
 
 	t.Run("empty HMAC key", func(t *testing.T) {
-		if _, err := ParseSecretSet([]byte(`{"keys":[{"kty":"oct","kid":"k1","alg":"HS256","k":""}]}`)); err == nil {
+		if _, err := parseSecretSet([]byte(`{"keys":[{"kty":"oct","kid":"k1","alg":"HS256","k":""}]}`)); err == nil {
 			t.Error("accepted")
 		}
 	})

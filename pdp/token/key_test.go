@@ -196,7 +196,7 @@ func TestSecrets(t *testing.T) {
 		"a public key":      {members(ec, nil), "not a secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := ParseSecretSet(set(t, test.key))
+			_, err := parseSecretSet(set(t, test.key))
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}

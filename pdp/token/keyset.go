@@ -54,9 +54,9 @@ func (e *KeySetError) Unwrap() error { return e.Err }
 // a private key, names two keys alike, or has no usable key.
 func ParseKeySet(data []byte) (*KeySet, error) { return parseSet(data, false) }
 
-// ParseSecretSet reads a JWK set of HMAC secrets, and nothing but secrets, under
+// parseSecretSet reads a JWK set of HMAC secrets, and nothing but secrets, under
 // the rules of [ParseKeySet].
-func ParseSecretSet(data []byte) (*KeySet, error) { return parseSet(data, true) }
+func parseSecretSet(data []byte) (*KeySet, error) { return parseSet(data, true) }
 
 // Len returns the number of usable keys.
 func (s *KeySet) Len() int { return len(s.keys) }

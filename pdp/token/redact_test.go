@@ -25,7 +25,7 @@ func TestNothingIsFormatted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secrets, err := ParseSecretSet([]byte(`{"keys":[{"kty":"oct","kid":"k","k":"` + encode(strings.Repeat("hush", 10)) + `"}]}`))
+	secrets, err := parseSecretSet([]byte(`{"keys":[{"kty":"oct","kid":"k","k":"` + encode(strings.Repeat("hush", 10)) + `"}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func suiteKeys(t *testing.T, key json.RawMessage) (*KeySet, error) {
 		key = json.RawMessage(`{"keys":[` + string(key) + `]}`)
 	}
 	if head.Kty == "oct" || len(head.Keys) > 0 && head.Keys[0].Kty == "oct" {
-		return ParseSecretSet(key)
+		return parseSecretSet(key)
 	}
 	return ParseKeySet(key)
 }

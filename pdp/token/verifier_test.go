@@ -106,7 +106,7 @@ func TestVerify(t *testing.T) {
 		})
 		t.Run("HMAC with a secret", func(t *testing.T) {
 			secret := strings.Repeat("s", 32)
-			keys, err := ParseSecretSet([]byte(`{"keys":[{"kty":"oct","kid":"k1","k":"` + encode(secret) + `"}]}`))
+			keys, err := parseSecretSet([]byte(`{"keys":[{"kty":"oct","kid":"k1","k":"` + encode(secret) + `"}]}`))
 			if err != nil {
 				t.Fatal(err)
 			}

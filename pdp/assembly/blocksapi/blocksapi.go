@@ -6,12 +6,11 @@ package blocksapi
 
 import "time"
 
-// Paths of the API, and the bound of a list.
+// Paths of the API.
 const (
 	ListPath = "/blocks"      // GET, with kind, bundle and n in the query: List
 	PutPath  = "/blocks"      // POST of a Put: Result
 	LiftPath = "/blocks/lift" // POST of a Lift: Result
-	MaxList  = 100_000
 )
 
 // Block is one thing that is blocked.

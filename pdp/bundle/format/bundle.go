@@ -120,7 +120,7 @@ type keySource struct {
 	Table bool `yaml:"table"`
 }
 
-// JWKS is the source of an issuer's keys; exactly one member is set.
+// JWKS is the source of an issuer's keys: exactly one of file, url and discovery.
 type JWKS struct {
 	// File is a JWKS file of the bundle.
 	File string `yaml:"file"`
@@ -128,6 +128,8 @@ type JWKS struct {
 	URL string `yaml:"url"`
 	// Discovery takes the URL from the issuer's metadata.
 	Discovery bool `yaml:"discovery"`
+	// MaxStale is how long fetched keys serve on after they were due for renewal, 24h where the key is left out.
+	MaxStale *Duration `yaml:"max_stale"`
 }
 
 // SubjectClaims names the claims, as dotted paths, that describe the subject.

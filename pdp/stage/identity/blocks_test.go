@@ -228,7 +228,7 @@ func TestBlockChecksAllocateNothing(t *testing.T) {
 	raw := w.mint(t, claims{"sid": "s"})
 	c := w.bearer(routeRead, raw)
 	part := w.service.Parts[Name].(*part)
-	who, r := part.fromToken(c, raw)
+	who, r := part.fromToken(t.Context(), c, raw)
 	if r.is() {
 		t.Fatal(r)
 	}
@@ -286,7 +286,7 @@ func TestCheckLogout(t *testing.T) {
 		}
 		return sign(t, w.corp, "logout+jwt", c)
 	}
-	got, err := CheckLogout(w.service, "corp", logout(nil), testNow)
+	got, err := CheckLogout(t.Context(), w.service, "corp", logout(nil), testNow)
 	if err != nil || got.Session != "s-1" || got.Subject != "alice-marker" || got.Issuer != corpIssuer || got.MaxLifetime != 24*time.Hour {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -298,14 +298,14 @@ func TestCheckLogout(t *testing.T) {
 		"x.y.z": verdict.TokenMalformed,
 		"":      verdict.TokenMalformed,
 	} {
-		_, err := CheckLogout(w.service, "corp", raw, testNow)
+		_, err := CheckLogout(t.Context(), w.service, "corp", raw, testNow)
 		refused, ok := errors.AsType[*RefusedError](err)
 		if !ok || refused.Reason != reason || strings.Contains(refused.Detail, "marker") {
 			t.Errorf("%s: %v", reason, err)
 		}
 	}
 	for _, authenticator := range []string{"partner", "mesh", "nobody", ""} {
-		if _, err := CheckLogout(w.service, authenticator, logout(nil), testNow); !errors.Is(err, ErrNoLogout) {
+		if _, err := CheckLogout(t.Context(), w.service, authenticator, logout(nil), testNow); !errors.Is(err, ErrNoLogout) {
 			t.Errorf("%q: %v", authenticator, err)
 		}
 	}

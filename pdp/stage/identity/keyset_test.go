@@ -200,8 +200,8 @@ func TestFetchedKeys(t *testing.T) {
 	f.want(t, rotated, "")
 }
 
-// TestCachedTokensEndWithTheirKeys: what the cache holds is worth no more than the keys that the source has now.
-func TestCachedTokensEndWithTheirKeys(t *testing.T) {
+// testCachedTokensEndWithTheirKeys: what the cache holds is worth no more than the keys that the source has now.
+func testCachedTokensEndWithTheirKeys(t *testing.T) {
 	f := newFetched(t, `{url: "URL/keys", max_stale: 1h}`)
 	f.stage = New(Options{Fetcher: f.stage.options.Fetcher, Keys: f.stage.options.Keys, TokenCache: 1 << 20})
 	f.compile(t, `{url: "URL/keys", max_stale: 1h}`)
@@ -409,9 +409,9 @@ func (c *counting) Do(r *http.Request, bundle string, limit int64) (*egress.Resp
 
 func (c *counting) Allows(bundle string, u *url.URL) error { return c.Fetcher.Allows(bundle, u) }
 
-// TestBadTokensLeaveNothing: however many tokens come with made-up key ids, each looking real, the issuer is asked once in a window, and nothing
+// testBadTokensLeaveNothing: however many tokens come with made-up key ids, each looking real, the issuer is asked once in a window, and nothing
 // of them is kept.
-func TestBadTokensLeaveNothing(t *testing.T) {
+func testBadTokensLeaveNothing(t *testing.T) {
 	f := newFetched(t, `{url: "URL/keys"}`)
 	f.want(t, f.mint(t, nil), "")
 	payload := strings.Split(f.mint(t, nil), ".")[1]

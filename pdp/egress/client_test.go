@@ -36,6 +36,7 @@ func TestAllows(t *testing.T) {
 		"https://odd.example.com:8443/": true, "https://mine.example.com/": true, "https://[2001:db8::1]/": true,
 		"http://idp.example.com/keys": false, "https://user@idp.example.com/": false, "https://idp.example.com/#x": false, "https://idp.example.com:444/": false,
 		"https://idp.example.com./": false, "https://login.example.com/": false, "https://a.b.login.example.com/": false, "https://odd.example.com/": false,
+		"https://\u0130dp.example.com/": false, "https://%C4%B0dp.example.com/": false, "https://e\u0130.login.example.com/": false, "https://%E2%84%AAx.login.example.com/": false,
 		"https://evil.example.com/": false, "https:///x": false, "file:///etc/passwd": false, "https://.login.example.com/": false,
 	} {
 		if err := c.Allows("acme", parse(t, text)); (err == nil) != want || err != nil && !errors.Is(err, ErrRefused) {
@@ -45,7 +46,7 @@ func TestAllows(t *testing.T) {
 	if c.Allows("other", parse(t, "https://mine.example.com/")) == nil {
 		t.Error("another bundle may fetch too")
 	}
-	for _, name := range []string{"", "*", "*.", "https://x", "A.example", "x:", "a*b", "x/y", "x."} {
+	for _, name := range []string{"", "*", "*.", "https://x", "A.example", "x:", "a*b", "x/y", "x.", "b\u00fccher.example"} {
 		if _, err := New([]Host{{Name: name}}); err == nil {
 			t.Errorf("%q is taken for a host", name)
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Host is what may be fetched from, as the operator says.
@@ -34,10 +35,14 @@ var ErrRefused = errors.New("may not be fetched")
 func (h *Host) check() error {
 	name, port := split(h.Name)
 	rest, _ := strings.CutPrefix(name, "*.")
-	if rest == "" || strings.ContainsAny(rest, "*/@? #%") || rest != strings.ToLower(rest) || strings.HasSuffix(rest, ".") || !isPort(port) {
-		return fmt.Errorf("%q is no host: a name in lower case or an address, with :PORT where it is not 443, or *. before a domain", h.Name)
+	if rest == "" || !isASCII(rest) || strings.ContainsAny(rest, "*/@? #%") || rest != strings.ToLower(rest) || strings.HasSuffix(rest, ".") || !isPort(port) {
+		return fmt.Errorf("%q is no host: a name in ASCII (xn--) and lower case or an address, with :PORT where it is not 443, or *. before a domain", h.Name)
 	}
 	return nil
+}
+
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 func isPort(text string) bool {

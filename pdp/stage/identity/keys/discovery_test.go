@@ -152,6 +152,7 @@ func TestParseURL(t *testing.T) {
 		"http://idp.example.com": false, "https://": false, "https:///a": false, "https:idp": false, "https://u@idp.example.com": false, "https://idp.example.com/#a": false,
 		"https://idp.example.com/#": false, "https://idp.example.com/a b": false, "https://idp.example.com/ä": false, "https://idp.example.com\\a": false, "//idp.example.com": false,
 		"https://:443/": false, "": false, "https://idp.example.com/\n": false, "https://idp.example.com/" + strings.Repeat("a", maxURL): false, "HTTPS://idp.example.com": true,
+		"https://%C4%B0dp.example.com": false,
 	} {
 		if _, err := ParseURL(text); (err == nil) != want {
 			t.Errorf("%.60q: error %v", text, err)
@@ -162,8 +163,12 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r > '~' })
+}
+
 func FuzzParseURL(f *testing.F) {
-	for _, seed := range []string{"https://idp.example.com:8443/a?b=c", "https://u:p@h/#f", "https://[::1]/%2f", "https://h\\x"} {
+	for _, seed := range []string{"https://idp.example.com:8443/a?b=c", "https://u:p@h/#f", "https://[::1]/%2f", "https://h\\x", "https://%C4%B0dp.example.com/"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -172,7 +177,7 @@ func FuzzParseURL(f *testing.F) {
 			return
 		}
 		again, err := ParseURL(u.String())
-		if err != nil || again.Host != u.Host || u.Scheme != "https" || u.User != nil || u.Fragment != "" || u.Hostname() == "" {
+		if err != nil || again.Host != u.Host || !isASCII(u.Host) || u.Scheme != "https" || u.User != nil || u.Fragment != "" || u.Hostname() == "" {
 			t.Errorf("%q is read as %q, and that as %v, error %v", text, u, again, err)
 		}
 		issuer, err := ParseIssuer(text)

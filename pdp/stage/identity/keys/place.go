@@ -24,7 +24,7 @@ var errURL = errors.New("must be an https URL with a host, in ASCII, without use
 func ParseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || len(text) > maxURL || u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "" || u.User != nil ||
-		strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' || r == '\\' }) {
+		strings.ContainsFunc(text+u.Host, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' || r == '\\' }) { // u.Host: unescaped
 		return nil, errURL
 	}
 	return u, nil

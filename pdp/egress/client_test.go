@@ -58,7 +58,9 @@ func TestIsPublic(t *testing.T) {
 		"93.184.216.34": true, "2606:2800:220:1::1": true, "127.0.0.1": false, "::1": false, "10.1.2.3": false, "172.16.0.1": false, "192.168.1.1": false,
 		"169.254.169.254": false, "fe80::1": false, "fd00::1": false, "::ffff:127.0.0.1": false, "::ffff:10.0.0.1": false, "0.0.0.0": false, "::": false,
 		"100.64.0.1": false, "224.0.0.1": false, "ff02::1": false, "255.255.255.255": false, "64:ff9b::7f00:1": false, "2002:7f00:1::": false, "fe80::1%eth0": false,
-		"::127.0.0.1": false,
+		"::127.0.0.1": false, "fec0::1": false, "::ffff:0:127.0.0.1": false, "64:ff9b:1::a00:1": false, "100::1": false, "5f00::1": false, "4000::1": false,
+		"3fff::1": false, "2001:db8::1": false, "2001:0:7f00:1::1": false, "192.0.0.8": false, "198.18.0.1": false, "203.0.113.1": false, "240.0.0.1": false,
+		"::ffff:93.184.216.34": true, "2a00:1450::1": true,
 	} {
 		if got := isPublic(netip.MustParseAddr(text)); got != want {
 			t.Errorf("%s: %v, want %v", text, got, want)

@@ -80,10 +80,12 @@ func (h *Host) serves(bundle string) bool {
 	return len(h.Bundles) == 0 || slices.Contains(h.Bundles, bundle)
 }
 
-// isPublic says whether an address is one of the internet at large.
+// isPublic says whether an address is one of the internet at large: of IPv6 those alone that are given out as global unicast (RFC 4291,
+// section 2.4, and the IANA registry of its space), so that what is not known, once was something else (fec0::/10, RFC 3879) or leads to
+// IPv4 addresses in another form (::ffff:0:0:0/96, 64:ff9b::/96) is none.
 func isPublic(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
-	if !a.IsGlobalUnicast() || a.IsPrivate() {
+	if !a.IsGlobalUnicast() || a.IsPrivate() || a.Is6() && !globalUnicast.Contains(a) {
 		return false
 	}
 	for _, p := range special {
@@ -94,8 +96,9 @@ func isPublic(a netip.Addr) bool {
 	return true
 }
 
-// special are the networks of the IANA special-purpose address registries (RFC 6890) that net/netip does not tell, and those that
-// lead to IPv4 addresses in another form.
+var globalUnicast = netip.MustParsePrefix("2000::/3")
+
+// special are the networks of the IANA special-purpose address registries (RFC 6890) that neither net/netip nor [globalUnicast] tells.
 var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"), // between carriers and their clients
@@ -106,13 +109,8 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("198.51.100.0/24"),
 	netip.MustParsePrefix("203.0.113.0/24"),
 	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("::/96"),
-	netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("100::/64"),
 	netip.MustParsePrefix("2001::/23"),
 	netip.MustParsePrefix("2001:db8::/32"),
 	netip.MustParsePrefix("2002::/16"),
 	netip.MustParsePrefix("3fff::/20"),
-	netip.MustParsePrefix("5f00::/16"),
 }

@@ -106,6 +106,32 @@ func TestCacheChangesNoAnswer(t *testing.T) {
 	})
 }
 
+// TestCachedTokensFollowTheLeeway: a leeway of zero and one that is left out have the same definition, and so share entries.
+func TestCachedTokensFollowTheLeeway(t *testing.T) {
+	w := stepUpWorld(t)
+	strict := replaced(t, w.files, "bundle.yaml", "kind: jwt\n    issuer: https://idp", "kind: jwt\n    leeway: 0s\n    issuer: https://idp")
+	offered := 0
+	stage := New(Options{TokenCache: 1 << 20, KeyOffered: func() { offered++ }})
+	parts := []*pipeline.Service{compiledBy(t, stage, w.files), compiledBy(t, stage, strict)}
+	raw, err := w.corp.SignWith(map[string]any{"typ": "at+jwt", "jku": "https://elsewhere.example"}, goodClaims(claims{"auth_time": testNow.Unix() + 10}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for i, want := range []verdict.Reason{"", verdict.AssuranceLow} {
+			c := w.bearer(routeAge, raw)
+			parts[i].Route = w.service.Route
+			c.Service = parts[i]
+			if must(stage.Evaluate(t.Context(), c)) == pipeline.Continue != (want == "") || c.Verdict.Reason != want {
+				t.Errorf("service %d: %q, want %q", i, c.Verdict.Reason, want)
+			}
+		}
+	}
+	if stats := stage.CacheStats(); stats.Hits != 3 || stats.Entries != 1 || offered != 4 {
+		t.Errorf("%+v, %d keys offered, want 3 hits of one entry and 4", stats, offered)
+	}
+}
+
 // TestCacheKeysHoldEveryInput: two definitions that differ in any field never share an entry.
 func TestCacheKeysHoldEveryInput(t *testing.T) {
 	sum := func(name string, a format.Authenticator, names ...string) [32]byte {

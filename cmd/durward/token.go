@@ -111,7 +111,7 @@ func (c *tokenInspectCommand) read(s streams) (string, error) {
 		return "", fmt.Errorf("read the token: %w", err)
 	}
 	text := strings.TrimSpace(string(data))
-	if scheme, rest, found := strings.Cut(text, " "); found && strings.EqualFold(scheme, "Bearer") {
+	if scheme, rest, found := strings.Cut(text, " "); found && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")) {
 		text = strings.TrimSpace(rest)
 	}
 	if text == "" {

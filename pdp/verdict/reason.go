@@ -172,7 +172,7 @@ var reasons = map[Reason]Info{
 	LimitsUnavailable: {503, Unavailable, "the counters cannot be reached and the limit denies then"},
 	HeaderUnsafe:      {403, AccessDenied, "an attribute cannot be carried in a header"},
 
-	CredentialsMalformed: {400, InvalidRequest, "the Authorization field is not a scheme and one token"},
+	CredentialsMalformed: {400, InvalidRequest, "what stands where the credential belongs is not one token, or in the Authorization field not a scheme and one token"},
 	CredentialsInQuery:   {400, InvalidRequest, "the query carries a token, where none is taken from"},
 	TokenBinding:         {401, InvalidToken, "the token is bound to a key or certificate that did not come with it"},
 	CostInvalid:          {400, InvalidRequest, "the cost of the request for a limit is no whole number, or above the limit's burst"},

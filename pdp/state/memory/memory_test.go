@@ -94,6 +94,29 @@ func TestTablesFollowTheStore(t *testing.T) {
 	}
 }
 
+// TestSyncedIsAfterChanged: who asks whether the copy may be believed relies on what Changed was told.
+func TestSyncedIsAfterChanged(t *testing.T) {
+	c := newClock()
+	store := memory.New(c.Now)
+	other := replica(t, store, c, 0)
+	write(t, other, state.Record{ID: "a", Value: []byte("1")}, false)
+	var table *state.Table
+	var seen []time.Time
+	var err error
+	table, err = state.NewTable(state.TableOptions{Store: store, Name: "t", Clock: c.Now, Changed: func([]state.Record, bool) { seen = append(seen, table.Synced()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := c.now
+	sync(t, table)
+	c.now = c.now.Add(time.Minute)
+	write(t, other, state.Record{ID: "b", Value: []byte("2")}, false)
+	sync(t, table)
+	if diff := cmp.Diff([]time.Time{{}, began}, seen); diff != "" || !table.Synced().Equal(c.now) {
+		t.Errorf("synced at %v (-want +got)\n%s", table.Synced(), diff)
+	}
+}
+
 // TestLostTablesComeBack: a store that forgets is filled again by those who remember, and whoever knew nothing learns it.
 func TestLostTablesComeBack(t *testing.T) {
 	c := newClock()

@@ -123,59 +123,84 @@ func (b *Book) Put(r Record) {
 // Apply takes entries of the table over. With whole set they are all that there is. It returns how many of them cannot be read: such a
 // key is not taken, and such a revocation revokes.
 func (b *Book) Apply(entries []Entry, whole bool) (unreadable int) {
+	changes, unreadable := readEntries(entries)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	keys, changes := b.keys, b.changes
+	before := b.keys
 	if whole {
-		keys, changes = make(map[string]*held, len(entries)), map[string]change{}
+		b.keys, b.changes = make(map[string]*held, len(entries)), map[string]change{}
 	}
-	for i := range entries {
-		e := &entries[i]
-		kind, id, _ := strings.Cut(e.ID, ":")
-		switch kind + ":" {
-		case keyEntry:
-			if !putKey(keys, b.keys[id], id, e) {
-				unreadable++
-			}
-		case revokedEntry, endsEntry:
-			if !putChange(changes, e) {
-				unreadable++
-			}
-		default:
-			unreadable++
-		}
+	for i := range changes {
+		b.apply(&changes[i], before)
 	}
-	b.keys, b.changes = keys, changes
 	return unreadable
 }
 
-func putKey(keys map[string]*held, before *held, id string, e *Entry) bool {
-	if delete(keys, id); e.Deleted {
-		return true
-	}
-	r, err := decodeRecord(e.Value)
-	if err != nil || r.ID != id {
-		return false
-	}
-	h := &held{record: r}
-	if before != nil {
-		h.noted.Store(before.noted.Load())
-	}
-	keys[id] = h
-	return true
+// read is an entry as it is understood: of a key, nil for one that is gone or cannot be read, or of what became of a key.
+type read struct {
+	kind, id string
+	key      *held
+	change   change
+	deleted  bool
 }
 
-func putChange(changes map[string]change, e *Entry) bool {
-	if delete(changes, e.ID); e.Deleted {
-		return true
+// readEntries reads entries aside, for it takes long and decisions go on meanwhile.
+func readEntries(entries []Entry) (out []read, unreadable int) {
+	out = make([]read, 0, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		kind, id, _ := strings.Cut(e.ID, ":")
+		r := read{kind: kind + ":", id: id, deleted: e.Deleted}
+		ok := true
+		switch {
+		case r.kind != keyEntry && r.kind != revokedEntry && r.kind != endsEntry:
+			unreadable++
+			continue
+		case e.Deleted:
+		case r.kind == keyEntry:
+			r.key, ok = readHeld(id, e.Value)
+		default:
+			r.change, ok = readChange(e.Value)
+		}
+		if !ok {
+			unreadable++
+		}
+		out = append(out, r)
 	}
+	return out, unreadable
+}
+
+func readHeld(id string, value []byte) (*held, bool) {
+	r, err := decodeRecord(value)
+	if err != nil || r.ID != id {
+		return nil, false
+	}
+	return &held{record: r}, true
+}
+
+func readChange(value []byte) (change, bool) {
 	var c change
-	if err := decodeStrict(e.Value, &c); err != nil || c.At.IsZero() {
-		changes[e.ID] = change{At: time.Unix(0, 0), Reason: "an entry that cannot be read"}
-		return false
+	if err := decodeStrict(value, &c); err != nil || c.At.IsZero() {
+		return change{At: time.Unix(0, 0), Reason: "an entry that cannot be read"}, false
 	}
-	changes[e.ID] = c
-	return true
+	return c, true
+}
+
+// apply takes one entry over. Before are the keys that were held so far.
+func (b *Book) apply(r *read, before map[string]*held) {
+	switch {
+	case r.kind != keyEntry && r.deleted:
+		delete(b.changes, r.kind+r.id)
+	case r.kind != keyEntry:
+		b.changes[r.kind+r.id] = r.change
+	case r.key == nil:
+		delete(b.keys, r.id)
+	default:
+		if old := before[r.id]; old != nil {
+			r.key.noted.Store(old.noted.Load())
+		}
+		b.keys[r.id] = r.key
+	}
 }
 
 // Forget drops keys whose entries have ended.

@@ -34,7 +34,7 @@ func (p *part) fromOpaque(ctx context.Context, c *pipeline.Case, raw string) (pr
 	if r := checkOpaque(raw); r.is() {
 		return proven{}, o.about(r)
 	}
-	answer, err := o.endpoint.Introspect(ctx, raw, c.Now)
+	answer, err := o.endpoint.Introspect(ctx, raw)
 	if err != nil {
 		return proven{}, o.unknown(c, err)
 	}

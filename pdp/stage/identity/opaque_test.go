@@ -262,6 +262,17 @@ func TestIntrospectionCacheClaims(t *testing.T) {
 	})
 }
 
+// TestDecisionsThatBeganBefore: the answer to a question that another decision asked after this one began is good for it too.
+func TestDecisionsThatBeganBefore(t *testing.T) {
+	w := newOpaqueWorld(t)
+	raw := w.issuer.knows("opaque-token", opaqueClaims(nil))
+	before := w.opaque(routeRead, raw)
+	w.now = w.now.Add(time.Millisecond)
+	w.wantSubject(t, w.opaque(routeRead, raw), "user:vault:alice-marker")
+	w.wantSubject(t, before, "user:vault:alice-marker")
+	w.issuer.wantCalls(t, 1)
+}
+
 // TestReloadAsksAgain: answers for one definition of an authenticator are none for the next one.
 func TestReloadAsksAgain(t *testing.T) {
 	w := newOpaqueWorld(t)

@@ -285,9 +285,9 @@ func TestHitAllocations(t *testing.T) {
 	w := newWorld(t, func(_ *world, o *Options) { o.Observe, o.Random = nil, rand.Reader })
 	e := w.open(t)
 	w.wantActive(t, e, "tok-1")
-	now, ctx := w.clock(), t.Context()
+	ctx := t.Context()
 	allocations := testing.AllocsPerRun(100, func() {
-		if a, err := e.Introspect(ctx, "tok-1", now); err != nil || !a.Active {
+		if a, err := e.Introspect(ctx, "tok-1"); err != nil || !a.Active {
 			t.Fatal(err)
 		}
 	})
@@ -299,7 +299,7 @@ func TestHitAllocations(t *testing.T) {
 
 // BenchmarkRemembered is one decision's question about a token that is known.
 func BenchmarkRemembered(b *testing.B) {
-	client := New(Options{})
+	client := New(Options{Clock: func() time.Time { return testNow }})
 	e, problems := client.Open(Config{
 		Bundle: "acme", Authenticator: "idp", URL: "https://idp.example.com/introspect", Issuer: "https://idp.example.com",
 		ClientID: "durward", Authentication: Basic, Secret: "idp", TTL: time.Minute, Timeout: time.Second,
@@ -316,7 +316,7 @@ func BenchmarkRemembered(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {
-		if a, err := e.Introspect(b.Context(), raw, testNow); err != nil || !a.Active {
+		if a, err := e.Introspect(b.Context(), raw); err != nil || !a.Active {
 			b.Fatal(a, err)
 		}
 	}

@@ -33,7 +33,7 @@ type Secrets interface {
 type Options struct {
 	Fetcher Fetcher
 	Secrets Secrets
-	// Clock is the time; Random the source of the ids of assertions.
+	// Clock is the time, time.Now where it is nil; Random the source of the ids of assertions.
 	Clock  func() time.Time
 	Random io.Reader
 	// Patient lets calls take as long as they take: for tools whose server is in the same process.
@@ -91,6 +91,9 @@ func New(o Options) *Client {
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 64 << 20
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	return &Client{
 		options:   o,
@@ -162,7 +165,8 @@ func (c *Client) observe(e Event) {
 }
 
 // lookup returns an answer that is remembered.
-func (c *Client) lookup(k key, now time.Time) (Answer, bool) {
+func (c *Client) lookup(k key) (Answer, bool) {
+	now := c.options.Clock()
 	if a, ok := c.active.get(k, now); ok {
 		return a, true
 	}
@@ -209,13 +213,16 @@ func (e *Endpoint) CircuitOpen() bool { return e.breaker.isOpen() }
 // Introspect returns what the server says of a token, from memory where that is recent enough. It waits for the server within ctx,
 // and no longer than that leaves time to answer. The call itself goes on until its own timeout: the next decision finds its answer.
 // Errors are [*Error], or ctx's own when the caller left.
-func (e *Endpoint) Introspect(ctx context.Context, raw string, now time.Time) (Answer, error) {
+//
+// Answers are as old as the client's clock says, which is ahead of the time at which the decision began: the answer to a question that
+// another one asked meanwhile is from then.
+func (e *Endpoint) Introspect(ctx context.Context, raw string) (Answer, error) {
 	k := e.definition.of(raw)
-	if a, ok := e.client.lookup(k, now); ok {
+	if a, ok := e.client.lookup(k); ok {
 		e.report(Cached, result{answer: a}, 0)
 		return a, nil
 	}
-	return e.wait(ctx, k, raw, now)
+	return e.wait(ctx, k, raw)
 }
 
 func (e *Endpoint) report(source Source, r result, took time.Duration) {

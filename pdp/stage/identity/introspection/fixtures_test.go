@@ -165,7 +165,7 @@ func (w *world) open(t testing.TB) *Endpoint {
 // ask introspects a token, with a deadline that a busy machine keeps.
 func (w *world) ask(t testing.TB, e *Endpoint, raw string) (Answer, error) {
 	t.Helper()
-	return e.Introspect(t.Context(), raw, w.clock())
+	return e.Introspect(t.Context(), raw)
 }
 
 // wantActive asks and fails unless the token is active.

@@ -23,8 +23,8 @@ type flight struct {
 }
 
 // wait returns the answer of a call that somebody has begun, or of a new one.
-func (e *Endpoint) wait(ctx context.Context, k key, raw string, now time.Time) (Answer, error) {
-	f, source, refused := e.join(ctx, k, raw, now)
+func (e *Endpoint) wait(ctx context.Context, k key, raw string) (Answer, error) {
+	f, source, refused := e.join(ctx, k, raw)
 	if refused.err != nil {
 		e.report(None, refused, 0)
 		return Answer{}, refused.err
@@ -59,14 +59,14 @@ func (e *Endpoint) wait(ctx context.Context, k key, raw string, now time.Time) (
 
 // join returns the flight for a key, a new one where there is none, or why there can be none. It returns no flight where the answer
 // is there by now.
-func (e *Endpoint) join(ctx context.Context, k key, raw string, now time.Time) (*flight, Source, result) {
+func (e *Endpoint) join(ctx context.Context, k key, raw string) (*flight, Source, result) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if f := e.flights[k]; f != nil {
 		return f, Joined, result{}
 	}
 	// Whoever ends a flight remembers its answer first.
-	if a, ok := e.client.lookup(k, now); ok {
+	if a, ok := e.client.lookup(k); ok {
 		return nil, Cached, result{answer: a}
 	}
 	if len(e.flights) >= maxFlights {

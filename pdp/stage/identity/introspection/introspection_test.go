@@ -164,7 +164,7 @@ func TestSlow(t *testing.T) {
 	e := w.open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := e.Introspect(ctx, "tok-1", w.clock())
+	_, err := e.Introspect(ctx, "tok-1")
 	if late, ok := errors.AsType[*Error](err); !ok || late.Outcome != Timeout {
 		t.Errorf("error %v", err)
 	}
@@ -172,7 +172,7 @@ func TestSlow(t *testing.T) {
 	time.Sleep(20 * time.Millisecond) // a call that lived as long as its decision would have ended by now
 	left, leave := context.WithCancel(t.Context())
 	leave()
-	if _, err := e.Introspect(left, "tok-1", w.clock()); !errors.Is(err, context.Canceled) {
+	if _, err := e.Introspect(left, "tok-1"); !errors.Is(err, context.Canceled) {
 		t.Errorf("a caller that left: error %v", err)
 	}
 	close(release)

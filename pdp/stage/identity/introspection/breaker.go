@@ -10,6 +10,8 @@ const (
 	failures = 5
 	minPause = time.Second
 	maxPause = 30 * time.Second
+	// maxRetry bounds what a server says itself: it must not shut clients out for days.
+	maxRetry = time.Minute
 )
 
 // breaker keeps calls from a server that fails. Closed it lets all pass; open none until its pause has passed, then one at a time, a
@@ -47,7 +49,10 @@ func (b *breaker) leave(probe bool, o Outcome, retry time.Duration, now time.Tim
 		b.probing = false
 	}
 	if o == Throttled {
-		b.open, b.until = true, now.Add(min(max(retry, minPause), time.Minute))
+		b.open = true
+		if until := now.Add(min(max(retry, minPause), maxRetry)); until.After(b.until) { // of several answers the longest pause holds
+			b.until = until
+		}
 		return
 	}
 	if b.open && !probe {

@@ -85,7 +85,7 @@ func read(r *egress.Response, now time.Time) result {
 		return failed(Unauthorized, "the authorization server does not accept us: it answers "+strconv.Itoa(status)+"; look at the client's id and secret")
 	case status == http.StatusTooManyRequests:
 		f := failed(Throttled, "the authorization server asks to be left alone for a while")
-		f.err.Retry = retryAfter(r.Header.Get("Retry-After"), now)
+		f.err.Retry = min(retryAfter(r.Header.Get("Retry-After"), now), maxRetry)
 		return f
 	case status >= 400 && status < 500:
 		return failed(Refused, "the authorization server does not like the question: it answers "+strconv.Itoa(status))

@@ -183,13 +183,30 @@ func TestThrottled(t *testing.T) {
 			out.Header().Set("Retry-After", row.after)
 			out.WriteHeader(http.StatusTooManyRequests)
 		})
-		w.wantError(t, e, "tok-1", Throttled)
+		if told := w.wantError(t, e, "tok-1", Throttled).Retry; told > maxRetry {
+			t.Errorf("Retry-After: %s: clients are told to wait for %v", row.after, told)
+		}
 		w.answers(`{"active":true,"sub":"alice"}`)
 		w.advance(row.want - time.Nanosecond)
 		w.wantError(t, e, "tok-1", Open)
 		w.advance(time.Nanosecond)
 		w.wantActive(t, e, "tok-1")
 		w.wantCalls(t, 2)
+	}
+}
+
+// TestThrottledTwice: of several answers the longest pause holds.
+func TestThrottledTwice(t *testing.T) {
+	var b breaker
+	for range 2 {
+		if _, _, ok := b.enter(testNow); !ok {
+			t.Fatal("closed at once")
+		}
+	}
+	b.leave(false, Throttled, 20*time.Second, testNow)
+	b.leave(false, Throttled, 0, testNow)
+	if _, wait, ok := b.enter(testNow); ok || wait != 20*time.Second {
+		t.Errorf("wait %v, entered %v", wait, ok)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // newIntrospector opens what asks issuers about opaque tokens.
 func newIntrospector(fetcher introspection.Fetcher, s *secrets, random io.Reader, m *metrics) *introspection.Client {
-	outages := &introspectionLog{logger: s.logger, clock: s.clock, failing: map[[2]string]introspectionOutage{}}
+	outages := &introspectionLog{logger: s.logger, clock: s.clock, known: map[[2]string]*issuerHealth{}}
 	client := introspection.New(introspection.Options{
 		Fetcher: fetcher, Secrets: s, Clock: s.clock, Random: random,
 		Observe: func(e introspection.Event) {
@@ -30,19 +30,36 @@ func newIntrospector(fetcher introspection.Fetcher, s *secrets, random io.Reader
 	return client
 }
 
+// maxIssuerLines is how many lines about an authenticator the log holds in a minute at most: whoever finds a token that the issuer stumbles
+// over could have it told of an outage and its end with every other request.
+const maxIssuerLines = 10
+
 // introspectionLog tells the log how issuers stand, without a line for every call that fails.
 type introspectionLog struct {
 	logger *slog.Logger
 	clock  func() time.Time
 
-	mu      sync.Mutex
-	failing map[[2]string]introspectionOutage // by bundle and authenticator
+	mu    sync.Mutex
+	known map[[2]string]*issuerHealth // by bundle and authenticator
 }
 
-type introspectionOutage struct {
-	outcome introspection.Outcome
+// issuerHealth is what the log was told of an issuer.
+type issuerHealth struct {
+	outcome introspection.Outcome // "" while it is well
 	since   time.Time
-	told    time.Time
+	told    time.Time // the last line
+
+	minute time.Time // when the count began
+	lines  int
+}
+
+// may says whether another line may be written, and counts it.
+func (h *issuerHealth) may(now time.Time) bool {
+	if now.Sub(h.minute) >= time.Minute {
+		h.minute, h.lines = now, 0
+	}
+	h.lines++
+	return h.lines <= maxIssuerLines
 }
 
 // event takes what happened. Only calls tell something new.
@@ -53,28 +70,45 @@ func (l *introspectionLog) event(e introspection.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	who, now := [2]string{e.Bundle, e.Authenticator}, l.clock()
-	outage, known := l.failing[who]
-	fields := []any{"bundle", e.Bundle, "authenticator", e.Authenticator}
+	issuer := l.known[who]
 	switch {
-	case e.Error == nil:
-		if known {
-			delete(l.failing, who)
-			l.logger.Info("issuer answers about tokens again", append(fields, "after", now.Sub(outage.since).Round(time.Millisecond).String())...)
+	case issuer == nil && e.Error == nil:
+		return
+	case issuer == nil:
+		issuer = &issuerHealth{}
+		l.known[who] = issuer
+	}
+	fields := []any{"bundle", e.Bundle, "authenticator", e.Authenticator}
+	if e.Error == nil {
+		if issuer.outcome != "" && issuer.may(now) {
+			l.logger.Info("issuer answers about tokens again", append(fields, "after", now.Sub(issuer.since).Round(time.Millisecond).String())...)
 		}
-		return
-	case known && outage.outcome == e.Outcome && now.Sub(outage.told) < stillDown:
-		return
-	case !known:
-		outage.since = now
-	}
-	outage.outcome, outage.told = e.Outcome, now
-	l.failing[who] = outage
-	fields = append(fields, "outcome", string(e.Outcome), "error", e.Error.Error(), "cause", text(e.Error.Unwrap()))
-	if e.Outcome == introspection.Unauthorized {
-		l.logger.Error("issuer does not accept this client: the secret or certificate is wrong, or the client may not introspect", fields...)
+		issuer.outcome = ""
 		return
 	}
-	l.logger.Error("issuer cannot be asked about tokens: requests with new ones are denied", fields...)
+	if issuer.outcome == e.Outcome && now.Sub(issuer.told) < stillDown {
+		return
+	}
+	if issuer.outcome == "" {
+		issuer.since = now
+	}
+	issuer.outcome = e.Outcome
+	if issuer.may(now) {
+		issuer.told = now
+		l.logger.Error(issuerTrouble(e.Outcome), append(fields, "outcome", string(e.Outcome), "error", e.Error.Error(), "cause", text(e.Error.Unwrap()))...)
+	}
+}
+
+// issuerTrouble says what an outcome means for an operator.
+func issuerTrouble(o introspection.Outcome) string {
+	switch o {
+	case introspection.Unauthorized:
+		return "issuer does not accept this client: the secret or certificate is wrong, or the client may not introspect"
+	case introspection.Refused, introspection.Malformed:
+		return "issuer gives no sound answer about a token: requests with such tokens are denied"
+	default:
+		return "issuer cannot be asked about tokens: requests with new ones are denied"
+	}
 }
 
 // endpoints returns where the services of a snapshot have tokens introspected, in order.

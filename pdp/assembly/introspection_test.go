@@ -300,7 +300,7 @@ func TestSecretsOfBundles(t *testing.T) {
 // TestIntrospectionLog: an outage is told when it begins, changes, goes on for long, and ends.
 func TestIntrospectionLog(t *testing.T) {
 	text, now := &logged{}, &clock{now: instant()}
-	l := &introspectionLog{logger: text.logger(), clock: now.Now, failing: map[[2]string]introspectionOutage{}}
+	l := &introspectionLog{logger: text.logger(), clock: now.Now, known: map[[2]string]*issuerHealth{}}
 	lines := func() int { return strings.Count(text.String(), "\n") }
 	down := func(o introspection.Outcome) introspection.Event {
 		return introspection.Event{Bundle: "acme", Authenticator: "idp", Source: introspection.Call, Outcome: o, Error: &introspection.Error{Outcome: o}}
@@ -320,6 +320,24 @@ func TestIntrospectionLog(t *testing.T) {
 		if l.event(row.event); lines() != row.want {
 			t.Errorf("event %d: %d lines, want %d\n%s", i, lines(), row.want, text.String())
 		}
+	}
+	// Every other token makes the issuer stumble.
+	now.advance(time.Minute)
+	before := lines()
+	for range 1000 {
+		now.advance(time.Millisecond)
+		l.event(down(introspection.Refused))
+		l.event(up)
+	}
+	if n := lines() - before; n != maxIssuerLines {
+		t.Errorf("%d lines of a thousand odd tokens, want %d", n, maxIssuerLines)
+	}
+	now.advance(time.Minute)
+	before = lines()
+	l.event(down(introspection.Timeout))
+	l.event(up)
+	if n := lines() - before; n != 2 {
+		t.Errorf("%d lines a minute later", n)
 	}
 }
 

@@ -103,7 +103,9 @@ func (l *introspectionLog) event(e introspection.Event) {
 func issuerTrouble(o introspection.Outcome) string {
 	switch o {
 	case introspection.Unauthorized:
-		return "issuer does not accept this client: the secret or certificate is wrong, or the client may not introspect"
+		return "issuer does not accept this client: the secret or certificate is wrong"
+	case introspection.Forbidden:
+		return "issuer does not let this client ask about a token: the client may not introspect, or a filter before the issuer refuses the token"
 	case introspection.Refused, introspection.Malformed:
 		return "issuer gives no sound answer about a token: requests with such tokens are denied"
 	default:

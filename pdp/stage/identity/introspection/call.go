@@ -81,8 +81,10 @@ func (e *Endpoint) authenticate(form url.Values, header http.Header) error {
 // read reads an answer (RFC 7662, section 2.2). One that is not sound says nothing about the token.
 func read(r *egress.Response, now time.Time) result {
 	switch status := r.Status; {
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return failed(Unauthorized, "the authorization server does not accept us: it answers "+strconv.Itoa(status)+"; look at the client's id and secret")
+	case status == http.StatusUnauthorized:
+		return failed(Unauthorized, "the authorization server does not accept us: it answers 401; look at the client's id and secret")
+	case status == http.StatusForbidden:
+		return failed(Forbidden, "the authorization server answers 403: the client may not introspect, or a filter before the server does not like the token")
 	case status == http.StatusTooManyRequests:
 		f := failed(Throttled, "the authorization server asks to be left alone for a while")
 		f.err.Retry = min(retryAfter(r.Header.Get("Retry-After"), now), maxRetry)

@@ -12,6 +12,8 @@ const (
 	Inactive Outcome = "inactive"
 	// Unauthorized means that the server does not know us: the client is misconfigured.
 	Unauthorized Outcome = "unauthorized"
+	// Forbidden means that the server, or a filter before it, does not let us ask (403).
+	Forbidden Outcome = "forbidden"
 	// Throttled means that the server asks to be left alone for a while.
 	Throttled Outcome = "throttled"
 	// Failed means that the server answered with another status than 200.
@@ -33,10 +35,10 @@ const (
 )
 
 // health says what an outcome tells of the server: 1 that it is well, -1 that it is not, 0 nothing. A refusal or an odd answer may be
-// the fault of one odd token, so that nobody can have the server left alone by sending some.
+// the fault of one odd token, which filters before servers answer with 403, so that nobody can have the server left alone by sending some.
 func (o Outcome) health() int {
 	switch o {
-	case Active, Inactive, Refused, Malformed:
+	case Active, Inactive, Forbidden, Refused, Malformed:
 		return 1
 	case Unauthorized, Failed, Unreachable, Timeout:
 		return -1

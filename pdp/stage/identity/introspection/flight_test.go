@@ -156,6 +156,7 @@ func TestOddTokensOpenNothing(t *testing.T) {
 		want   Outcome
 	}{
 		{func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusBadRequest) }, Refused},
+		{func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusForbidden) }, Forbidden},
 		{func(out http.ResponseWriter, _ *http.Request) { _, _ = out.Write([]byte("<html>")) }, Malformed},
 	} {
 		w := newWorld(t)

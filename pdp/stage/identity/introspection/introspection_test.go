@@ -86,7 +86,7 @@ func TestAnswers(t *testing.T) {
 		{"no content", 204, "", ``, Failed},
 		{"an error", 500, "application/json", `{"active":true}`, Failed},
 		{"unauthorized", 401, "application/json", `{"active":false}`, Unauthorized},
-		{"forbidden", 403, "application/json", `{"active":false}`, Unauthorized},
+		{"forbidden", 403, "application/json", `{"active":false}`, Forbidden},
 		{"a bad request", 400, "application/json", `{"active":false}`, Refused},
 		{"throttled", 429, "application/json", `{"active":false}`, Throttled},
 	} {

@@ -408,11 +408,85 @@ func TestAPIKeysAreRecorded(t *testing.T) {
 	}
 }
 
+// states returns how many keys of the table are in each state.
+func (k *keyServer) states() map[string]int {
+	k.t.Helper()
+	var list keysapi.List
+	if status, why := k.ask("GET", keysapi.ListPath, nil, &list); status != http.StatusOK {
+		k.t.Fatalf("%d %s", status, why)
+	}
+	out := map[string]int{}
+	for i := range list.Keys {
+		out[list.Keys[i].State]++
+	}
+	return out
+}
+
+// TestAPIKeysRotatedAtOnce: of those who replace a key at the same time one gets a new key, and no other new key is good. One that is
+// revoked meanwhile is replaced by none.
+func TestAPIKeysRotatedAtOnce(t *testing.T) {
+	server := newKeyServer(t, keyedBundle, nil)
+	made := server.create(nil)
+	const operators = 6
+	statuses := make(chan int, operators)
+	// Records are written late, so that all of them have looked at the key before any replaces it.
+	hang := make(chan struct{})
+	server.records.hang.Store(&hang)
+	for range operators {
+		go func() {
+			status, _ := server.ask("POST", keysapi.RotatePath, keysapi.Rotate{ID: made.ID}, nil)
+			statuses <- status
+		}()
+	}
+	time.Sleep(200 * time.Millisecond) // a machine that needs longer tests less
+	server.records.hang.Store(nil)
+	close(hang)
+	got := map[int]int{}
+	for range operators {
+		got[<-statuses]++
+	}
+	if got[http.StatusOK] != 1 || got[http.StatusConflict] != operators-1 {
+		t.Errorf("answers %v", got)
+	}
+	if s := server.states(); s["active"] != 2 {
+		t.Errorf("keys %v, want the old one and one new one to be active", s)
+	}
+
+	stolen := server.create(nil)
+	hang = make(chan struct{})
+	server.records.hang.Store(&hang)
+	go func() {
+		status, _ := server.ask("POST", keysapi.RotatePath, keysapi.Rotate{ID: stolen.ID}, nil)
+		statuses <- status
+	}()
+	time.Sleep(200 * time.Millisecond)
+	record, _ := server.parts.apiKeys.book.Get(stolen.ID)
+	e, err := apikey.RevokedEntry(&record, time.Now(), "stolen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.parts.apiKeys.put(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	server.records.hang.Store(nil)
+	close(hang)
+	if status := <-statuses; status != http.StatusConflict {
+		t.Errorf("a key that was revoked meanwhile is replaced: %d", status)
+	}
+	if s := server.states(); s["active"] != 2 {
+		t.Errorf("keys %v", s)
+	}
+}
+
 // TestAPIKeysRefusedDocuments: what is asked for wrongly is told, and changes nothing.
 func TestAPIKeysRefusedDocuments(t *testing.T) {
 	server := newKeyServer(t, keyedBundle, nil)
 	made := server.create(nil)
 	never := -int64(1)
+	scopes := make([]string, 64) // within the bound of a document, and beyond that of a record
+	for i := range scopes {
+		scopes[i] = strings.Repeat("x", 250)
+	}
 	for _, tc := range []struct {
 		path     string
 		document any
@@ -428,6 +502,7 @@ func TestAPIKeysRefusedDocuments(t *testing.T) {
 		{keysapi.CreatePath, keysapi.Create{Authenticator: "machines", Owner: "x", Life: keysapi.Life{LifetimeMS: 1, Never: true}}, 400, "or never expires"},
 		{keysapi.CreatePath, keysapi.Create{Authenticator: "machines", Owner: "x", Life: keysapi.Life{LifetimeMS: 1 << 62}}, 400, "or never expires"},
 		{keysapi.CreatePath, keysapi.Create{Authenticator: "machines", Owner: "x", Life: keysapi.Life{LifetimeMS: -5}}, 400, "or never expires"},
+		{keysapi.CreatePath, keysapi.Create{Authenticator: "machines", Owner: "x", Scopes: scopes}, 400, "more than 16384 bytes"},
 		{keysapi.RevokePath, keysapi.Revoke{ID: strings.Repeat("A", 16)}, 404, "no such key"},
 		{keysapi.RevokePath, keysapi.Revoke{ID: "../../x"}, 400, "16 letters and digits"},
 		{keysapi.RevokePath, keysapi.Revoke{ID: made.ID, Reason: "a\nb"}, 400, "reason"},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/identity/apikey"
+	"github.com/durward-pdp/durward/pdp/state"
 	"github.com/durward-pdp/durward/pdp/subject"
 )
 
@@ -143,10 +145,10 @@ func (a *keysAdmin) create(r *http.Request, who caller) (any, *refusal) {
 	if no := do.requested(); no != nil {
 		return nil, no
 	}
-	if no := a.put(r.Context(), apikey.NewEntry, &record); no != nil {
+	if no := a.add(r.Context(), &record); no != nil {
 		return nil, do.failed(no)
 	}
-	if no := do.done("the key is there"); no != nil {
+	if no := do.done("the key " + record.ID + " is there, and nobody has its secret: revoke it"); no != nil {
 		return nil, no
 	}
 	return keysapi.Created{Key: a.view(&record), Secret: secret}, nil
@@ -197,16 +199,42 @@ func makeKey(random io.Reader, hasher *apikey.Hasher, authenticator *identity.Ke
 	return secret, nil
 }
 
-// put writes an entry of a key.
-func (a *keysAdmin) put(ctx context.Context, entry func(*apikey.Record) (apikey.Entry, error), record *apikey.Record) *refusal {
-	e, err := entry(record)
-	if err != nil {
-		return &refusal{http.StatusBadRequest, err.Error()}
+// add writes a new key.
+func (a *keysAdmin) add(ctx context.Context, record *apikey.Record) *refusal {
+	e, err := apikey.NewEntry(record)
+	added, no := a.put(ctx, e, err)
+	if no == nil && !added {
+		return &refusal{http.StatusServiceUnavailable, "the table has a key with the id of the new one: try again"}
 	}
-	if _, err := a.keys.put(ctx, e); err != nil {
-		return &refusal{http.StatusServiceUnavailable, "the table of API keys did not answer: it may be done or not; look at the list, and try again"}
+	return no
+}
+
+// put writes an entry of a key, unless it could not be made or stands already.
+func (a *keysAdmin) put(ctx context.Context, e apikey.Entry, problem error) (written bool, no *refusal) {
+	if problem != nil {
+		return false, &refusal{http.StatusBadRequest, problem.Error()}
 	}
-	return nil
+	written, err := a.keys.put(ctx, e)
+	switch {
+	case errors.Is(err, state.ErrRecord):
+		return false, &refusal{http.StatusBadRequest, fmt.Sprintf("the key takes more than %d bytes: give it fewer or shorter scopes and roles", state.MaxValue)}
+	case errors.Is(err, state.ErrFull):
+		return false, &refusal{http.StatusConflict, "the table of API keys is full: nothing was changed"}
+	case err != nil:
+		return false, &refusal{http.StatusServiceUnavailable, "the table of API keys did not answer: it may be done or not; look at the list, and try again"}
+	}
+	return written, nil
+}
+
+// withdraw revokes a key that nobody was given, and says in a refusal what became of it.
+func (a *keysAdmin) withdraw(r *http.Request, record *apikey.Record, no *refusal) *refusal {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), recordTimeout) // who asked may have gone
+	defer cancel()
+	e, err := apikey.RevokedEntry(record, a.clock(), "nobody was given this key")
+	if _, failed := a.put(ctx, e, err); failed != nil {
+		return &refusal{no.status, fmt.Sprintf("%s. The new key %s was made and nobody has it: revoke it", no.text, record.ID)}
+	}
+	return no
 }
 
 // endOfLife returns when a key that is made now expires; the zero time for never.
@@ -243,9 +271,9 @@ func (a *keysAdmin) revoke(r *http.Request, who caller) (any, *refusal) {
 	if no := do.requested(); no != nil {
 		return nil, no
 	}
-	before := !record.Revoked.IsZero()
-	now := a.clock().Truncate(time.Second)
-	if no := a.put(r.Context(), func(k *apikey.Record) (apikey.Entry, error) { return apikey.RevokedEntry(k, now, want.Reason) }, &record); no != nil {
+	e, err := apikey.RevokedEntry(&record, a.clock().Truncate(time.Second), want.Reason)
+	revoked, no := a.put(r.Context(), e, err)
+	if no != nil {
 		return nil, do.failed(no)
 	}
 	if no := do.done("the key is revoked"); no != nil {
@@ -255,7 +283,7 @@ func (a *keysAdmin) revoke(r *http.Request, who caller) (any, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	return keysapi.Revoked{Key: a.view(&record), Before: before}, nil
+	return keysapi.Revoked{Key: a.view(&record), Before: !revoked}, nil
 }
 
 // rotate makes a key in the place of another one, which goes on for a while.
@@ -289,19 +317,36 @@ func (a *keysAdmin) rotate(r *http.Request, who caller) (any, *refusal) {
 	if no := do.requested(); no != nil {
 		return nil, no
 	}
-	if no := a.put(r.Context(), apikey.NewEntry, &record); no != nil {
+	if no := a.replace(r, &old, &record, ends); no != nil {
 		return nil, do.failed(no)
 	}
-	if no := a.put(r.Context(), func(k *apikey.Record) (apikey.Entry, error) { return apikey.EndsEntry(k, ends) }, &old); no != nil {
-		return nil, do.failed(&refusal{no.status, fmt.Sprintf("the new key %s was made and nobody has it: revoke it. The old one may go on as before: %s", record.ID, no.text)})
-	}
-	if no := do.done("the key is replaced"); no != nil {
+	if no := do.done("the key is replaced by " + record.ID + ", and nobody has its secret: rotate that one"); no != nil {
 		return nil, no
 	}
 	if old, no = a.find(want.ID); no != nil {
 		return nil, no
 	}
 	return keysapi.Rotated{Created: keysapi.Created{Key: a.view(&record), Secret: secret}, Old: a.view(&old)}, nil
+}
+
+// replace adds a key and lets another one end. Where that cannot be, or somebody replaced or revoked it meanwhile, the new key is good for
+// nothing.
+func (a *keysAdmin) replace(r *http.Request, old, record *apikey.Record, ends time.Time) *refusal {
+	if no := a.add(r.Context(), record); no != nil {
+		return no
+	}
+	e, err := apikey.EndsEntry(old, ends)
+	ended, no := a.put(r.Context(), e, err)
+	switch {
+	case no != nil:
+		return a.withdraw(r, record, &refusal{no.status, "the old key may go on as before: " + no.text})
+	case !ended:
+		return a.withdraw(r, record, &refusal{http.StatusConflict, "somebody else replaced the key at the same time; rotate the one that replaced it"})
+	}
+	if now, ok := a.keys.book.Get(old.ID); !ok || !now.Revoked.IsZero() {
+		return a.withdraw(r, record, &refusal{http.StatusConflict, "somebody revoked the key at the same time; make a new one"})
+	}
+	return nil
 }
 
 // replaceable returns a key that may be replaced, and when it then ends.
@@ -335,7 +380,7 @@ func (a *keysAdmin) find(id string) (apikey.Record, *refusal) {
 	}
 	record, ok := a.keys.book.Get(id)
 	if !ok {
-		return apikey.Record{}, &refusal{http.StatusNotFound, "the table has no such key"}
+		return apikey.Record{}, &refusal{http.StatusNotFound, "the table has no such key; one that a bundle ships is revoked in the bundle's file"}
 	}
 	return record, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,11 +164,30 @@ func (c *keysListCommand) Run(ctx context.Context, s streams) error {
 		for i := range list.Keys {
 			writeAPIKey(p, &list.Keys[i])
 		}
+		if age := time.Since(list.Synced); age > 10*time.Second {
+			p.addf("this server last read the table %s ago: the list may be old\n", age.Round(time.Second))
+		}
 	})
 }
 
+// keyID returns the id in what an operator has in hand: the id itself, a whole key, which may be a leaked one, or all of it but the secret.
+// Nothing else of it leaves the command.
+func keyID(text string) string {
+	const length = 16
+	parts := strings.Split(strings.TrimSpace(text), "_")
+	if parts[0] != "dwk" || len(parts) > 4 {
+		return text
+	}
+	for _, part := range slices.Backward(parts) {
+		if len(part) == length {
+			return part
+		}
+	}
+	return "?" // not an id, and perhaps a secret
+}
+
 type keysRevokeCommand struct {
-	ID     string     `arg:"" help:"Id of the key: the 16 characters before its last underscore."`
+	ID     string     `arg:"" help:"Id of the key: the 16 characters before its last underscore. Of a key as a whole no more than that is sent."`
 	Reason string     `placeholder:"TEXT" help:"Why, for those who look at the list."`
 	Admin  adminFlags `embed:""`
 	Output string     `short:"o" enum:"pretty,json" default:"pretty" help:"Form of the answer: pretty or json."`
@@ -175,7 +195,7 @@ type keysRevokeCommand struct {
 
 // Run revokes a key.
 func (c *keysRevokeCommand) Run(ctx context.Context, s streams) error {
-	want := keysapi.Revoke{ID: c.ID, Reason: c.Reason}
+	want := keysapi.Revoke{ID: keyID(c.ID), Reason: c.Reason}
 	var done keysapi.Revoked
 	if err := c.Admin.ask(ctx, http.MethodPost, keysapi.RevokePath, nil, &want, &done); err != nil {
 		return err
@@ -191,7 +211,7 @@ func (c *keysRevokeCommand) Run(ctx context.Context, s streams) error {
 }
 
 type keysRotateCommand struct {
-	ID      string     `arg:"" help:"Id of the key: the 16 characters before its last underscore."`
+	ID      string     `arg:"" help:"Id of the key: the 16 characters before its last underscore. Of a key as a whole no more than that is sent."`
 	Overlap length     `default:"24h" help:"How long the old key goes on, at most 7d."`
 	Expires lifetime   `placeholder:"90d" help:"How long the new key lives, as long as the old one where nothing is said; or never."`
 	Admin   adminFlags `embed:""`
@@ -201,7 +221,7 @@ type keysRotateCommand struct {
 // Run rotates a key. The new key alone goes to stdout.
 func (c *keysRotateCommand) Run(ctx context.Context, s streams) error {
 	overlap := time.Duration(c.Overlap).Milliseconds()
-	want := keysapi.Rotate{ID: c.ID, OverlapMS: &overlap, Life: c.Expires.Life}
+	want := keysapi.Rotate{ID: keyID(c.ID), OverlapMS: &overlap, Life: c.Expires.Life}
 	var made keysapi.Rotated
 	if err := c.Admin.ask(ctx, http.MethodPost, keysapi.RotatePath, nil, &want, &made); err != nil {
 		return err

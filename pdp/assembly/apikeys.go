@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -59,9 +57,13 @@ func newAPIKeys(o *Options, shared *shared, m *metrics) (*apiKeys, error) {
 	if len(o.Settings.APIKeys.HashKeys) == 0 {
 		return k, nil
 	}
+	var open []string
 	var err error
-	if k.hasher, err = readHashKeys(o.Settings.APIKeys.HashKeys); err != nil {
+	if k.hasher, open, err = readHashKeys(o.Settings.APIKeys.HashKeys); err != nil {
 		return nil, err
+	}
+	for _, name := range open {
+		o.Logger.Warn("hash key of API keys can be read by others than its owner; give its file the mode 0600", "hash_key", name)
 	}
 	if k.table, err = shared.table(apiKeysTable, k.changed); err != nil {
 		return nil, err
@@ -87,20 +89,23 @@ func (k *apiKeys) forStage() *identity.APIKeys {
 	return &identity.APIKeys{Hasher: k.hasher, Table: k.book}
 }
 
-func readHashKeys(configured []settings.HashKey) (*apikey.Hasher, error) {
+// readHashKeys returns the hasher, and the names of those keys that others than the owner of the file can read.
+func readHashKeys(configured []settings.HashKey) (h *apikey.Hasher, open []string, err error) {
 	keys := make([]apikey.HashKey, len(configured))
 	for i, c := range configured {
-		data, err := os.ReadFile(c.File)
+		text, _, readable, err := readSecret(c.File, stamp{})
 		if err != nil {
-			return nil, fmt.Errorf("%w: api_keys.hash_keys[%d].file: %w", settings.ErrInvalid, i, err)
+			return nil, nil, fmt.Errorf("%w: api_keys.hash_keys[%d].file: %w", settings.ErrInvalid, i, err)
 		}
-		keys[i] = apikey.HashKey{Name: c.Name, Secret: []byte(strings.TrimSpace(string(data)))}
+		if readable {
+			open = append(open, c.Name)
+		}
+		keys[i] = apikey.HashKey{Name: c.Name, Secret: []byte(text)}
 	}
-	h, err := apikey.NewHasher(keys...)
-	if err != nil {
-		return nil, fmt.Errorf("%w: api_keys.hash_keys: %w", settings.ErrInvalid, err)
+	if h, err = apikey.NewHasher(keys...); err != nil {
+		return nil, nil, fmt.Errorf("%w: api_keys.hash_keys: %w", settings.ErrInvalid, err)
 	}
-	return h, nil
+	return h, open, nil
 }
 
 // isFresh reports whether the copy of the table may be believed.

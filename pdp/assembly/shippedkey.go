@@ -9,6 +9,7 @@ import (
 	"github.com/durward-pdp/durward/pdp/assembly/keysapi"
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/bundle"
+	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/identity/apikey"
 )
@@ -46,7 +47,7 @@ func NewShippedKey(o ShippedKeyOptions) (secret, item string, err error) {
 	if a.Roles != nil {
 		authenticator.Roles = a.Roles.Allow
 	}
-	hasher, err := readHashKeys([]settings.HashKey{o.HashKey})
+	hasher, _, err := readHashKeys([]settings.HashKey{o.HashKey})
 	if err != nil {
 		return "", "", err
 	}
@@ -57,5 +58,10 @@ func NewShippedKey(o ShippedKeyOptions) (secret, item string, err error) {
 	if no != nil {
 		return "", "", errors.New(no.text)
 	}
-	return secret, apikey.WriteYAML(&record), nil
+	item = apikey.WriteYAML(&record)
+	// Texts that no bundle may hold are found here, and not when the server loads it.
+	if _, problems := apikey.ReadFile(&format.File{Path: "the key's item", Data: []byte("keys:\n" + item)}, decoded.Name, authenticator.Name); len(problems) > 0 {
+		return "", "", problems
+	}
+	return secret, item, nil
 }

@@ -55,7 +55,7 @@ type change struct {
 // RevokedEntry returns the entry that revokes a key from now on. The reason is for operators.
 func RevokedEntry(r *Record, now time.Time, reason string) (Entry, error) {
 	if len(reason) > maxReason || reason != "" && !isName(reason) {
-		return Entry{}, fmt.Errorf("a reason is at most %d bytes without control characters", maxReason)
+		return Entry{}, fmt.Errorf("a reason is at most %d bytes of UTF-8 without control characters", maxReason)
 	}
 	return changeEntry(revokedEntry, r, change{now.UTC(), reason})
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/durward-pdp/durward/pdp/subject"
 )
@@ -63,9 +64,9 @@ func (r *Record) Check() error {
 	case r.Kind != subject.KindService && r.Kind != subject.KindUser:
 		return errors.New("kind: service or user")
 	case !isName(r.Owner):
-		return errors.New("owner: 1 to 256 bytes without control characters")
+		return errors.New("owner: 1 to 256 bytes of UTF-8 without control characters")
 	case r.Tenant != "" && !isName(r.Tenant):
-		return errors.New("tenant: at most 256 bytes without control characters")
+		return errors.New("tenant: at most 256 bytes of UTF-8 without control characters")
 	case r.Created.IsZero():
 		return errors.New("created: a time is missing")
 	case !r.Expires.IsZero() && !r.Created.Before(r.Expires):
@@ -92,7 +93,7 @@ func (r *Record) checkRights() error {
 	}
 	for _, role := range r.Roles {
 		if !isName(role) || subject.IsKeyShaped(role) {
-			return fmt.Errorf("roles: %q can be no role: 1 to 256 bytes without control characters, unlike the key of a subject", role)
+			return fmt.Errorf("roles: %q can be no role: 1 to 256 bytes of UTF-8 without control characters, unlike the key of a subject", role)
 		}
 	}
 	return nil
@@ -139,7 +140,7 @@ func ParseAddress(text string) (netip.Prefix, error) {
 }
 
 func isName(text string) bool {
-	return text != "" && len(text) <= maxName && !strings.ContainsFunc(text, unicode.IsControl)
+	return text != "" && len(text) <= maxName && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
 func isScope(text string) bool {

@@ -209,6 +209,10 @@ func TestRecordChecks(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	odd := good
+	if odd.Owner = "a\xffb"; odd.Check() == nil {
+		t.Error("an owner that is not UTF-8")
+	}
 	many := good
 	if many.Scopes = make([]string, 65); many.Check() == nil {
 		t.Error("65 scopes")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -475,6 +476,30 @@ func TestAPIKeysRotatedAtOnce(t *testing.T) {
 	}
 	if s := server.states(); s["active"] != 2 {
 		t.Errorf("keys %v", s)
+	}
+}
+
+// TestAPIKeysTableIsBounded: a table that is full takes no key more, and lets go on and revokes those that it has.
+func TestAPIKeysTableIsBounded(t *testing.T) {
+	server := newKeyServer(t, keyedBundle, nil)
+	made := server.create(nil)
+	record, _ := server.parts.apiKeys.book.Get(made.ID)
+	for i := range keysapi.MaxKeys - 1 {
+		r := record
+		r.ID = fmt.Sprintf("%016d", i)
+		server.parts.apiKeys.book.Put(r)
+	}
+	if status, why := server.ask("POST", keysapi.CreatePath, keysapi.Create{Authenticator: "machines", Owner: "x"}, nil); status != http.StatusConflict || !strings.Contains(why, "30000 keys") {
+		t.Errorf("%d %s", status, why)
+	}
+	if status, why := server.ask("POST", keysapi.RotatePath, keysapi.Rotate{ID: made.ID}, nil); status != http.StatusConflict {
+		t.Errorf("%d %s", status, why)
+	}
+	if got := server.decide(made.Secret); got != "allowed" {
+		t.Errorf("%s", got)
+	}
+	if status, why := server.ask("POST", keysapi.RevokePath, keysapi.Revoke{ID: made.ID}, nil); status != http.StatusOK || server.decide(made.Secret) != "token_revoked" {
+		t.Errorf("%d %s", status, why)
 	}
 }
 

@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +22,10 @@ import (
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/request"
+	"github.com/durward-pdp/durward/pdp/stage/identity"
 	"github.com/durward-pdp/durward/pdp/stage/identity/apikey"
 	"github.com/durward-pdp/durward/pdp/state"
+	"github.com/durward-pdp/durward/pdp/state/memory"
 )
 
 const keyedBundle = `format: 1
@@ -476,6 +480,70 @@ func TestAPIKeysRotatedAtOnce(t *testing.T) {
 	}
 	if s := server.states(); s["active"] != 2 {
 		t.Errorf("keys %v", s)
+	}
+}
+
+// choosy is a store that does not take some entries.
+type choosy struct {
+	state.Store
+	refuses func(id string) bool
+}
+
+func (c *choosy) Write(ctx context.Context, table string, r state.Record, ifAbsent bool) (bool, error) {
+	if c.refuses(r.ID) {
+		return false, errors.New("no answer")
+	}
+	return c.Store.Write(ctx, table, r, ifAbsent)
+}
+
+// TestAPIKeysHalfRotated: where the old key cannot be ended the new one, which nobody was given, is revoked, or named to whoever asked.
+func TestAPIKeysHalfRotated(t *testing.T) {
+	h, err := apikey.NewHasher(apikey.HashKey{Name: "k", Secret: bytes.Repeat([]byte("x"), apikey.MinHashKey)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		refuses []string
+		revoked bool
+		says    string
+	}{
+		"no end":                   {[]string{"ends:"}, true, "the old key may go on as before"},
+		"no end and no revocation": {[]string{"ends:", "revoked:"}, false, "nobody has it: revoke it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := &apiKeys{book: apikey.NewBook(apikey.BookOptions{}), hasher: h, logger: (&logged{}).logger(), clock: time.Now}
+			store := &choosy{memory.New(time.Now), func(id string) bool {
+				return slices.ContainsFunc(tc.refuses, func(prefix string) bool { return strings.HasPrefix(id, prefix) })
+			}}
+			if k.table, err = state.NewTable(state.TableOptions{Store: store, Name: apiKeysTable, Clock: time.Now, Changed: k.changed}); err != nil {
+				t.Fatal(err)
+			}
+			a := &keysAdmin{keys: k, clock: time.Now, random: rand.Reader}
+			records := make([]apikey.Record, 2)
+			for i := range records {
+				records[i] = apikey.Record{Bundle: "acme", Authenticator: "machines", Owner: "ci", Kind: "service", Created: time.Now()}
+				if _, no := makeKey(rand.Reader, h, &identity.KeyAuthenticator{Name: "machines", Prefix: "dwk_"}, &records[i]); no != nil {
+					t.Fatal(no)
+				}
+			}
+			if no := a.add(t.Context(), &records[0]); no != nil {
+				t.Fatal(no)
+			}
+			r, err := http.NewRequestWithContext(t.Context(), "POST", keysapi.RotatePath, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			no := a.replace(r, &records[0], &records[1], time.Now().Add(time.Hour))
+			if no == nil || no.status != http.StatusServiceUnavailable || !strings.Contains(no.text, tc.says) || strings.Contains(no.text, records[1].ID) == tc.revoked {
+				t.Errorf("%+v", no)
+			}
+			if got, ok := k.book.Get(records[1].ID); !ok || got.Revoked.IsZero() == tc.revoked {
+				t.Errorf("the new key: %+v", got)
+			}
+			if got, ok := k.book.Get(records[0].ID); !ok || !got.Revoked.IsZero() || !got.Ends.IsZero() {
+				t.Errorf("the old key: %+v", got)
+			}
+		})
 	}
 }
 

@@ -46,8 +46,9 @@ var errUnread = errors.New("what replicas share was never read")
 
 // Table is what a ring wants of a [state.Table].
 type Table interface {
-	// All returns the records that have not ended, and Synced when the table was last known to hold all; the zero time for never.
+	// All returns the records that have not ended.
 	All() []state.Record
+	// Synced returns when the table was last known to hold all that the store does; the zero time for never.
 	Synced() time.Time
 	// Write writes to the store, and with ifAbsent only where nothing stands; then the table holds what stands there.
 	Write(ctx context.Context, r state.Record, ifAbsent bool) (written bool, err error)

@@ -53,7 +53,7 @@ var importRules = []rule{
 	{tree: "pdp/stage/identity/apikey", may: with(forStages, "pdp/bundle/format/apikeys"), why: "API keys alone: texts and records in, answers out"},
 	{tree: "pdp/stage/policy", may: with(forStages, "pdp/stage/policy/pattern"), why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/stage/policy/pattern", why: "Casbin's patterns alone: strings in, answers out"},
-	{tree: "pdp/stage/upstream", may: with(forStages, "pdp/token"), why: "stages are siblings that never see each other, an adapter or a wire type"},
+	{tree: "pdp/stage/upstream", may: forStages, why: "stages are siblings that never see each other, an adapter or a wire type"},
 	{tree: "pdp/unary", may: []string{"pdp/request", "pdp/verdict"}, why: "what adapters share of gRPC knows no protocol"},
 	{tree: "pdp/adapter/extauthz", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},
 	{tree: "pdp/adapter/forwardauth", may: forAdapters, why: "an adapter speaks one wire protocol and asks through an interface of its own"},

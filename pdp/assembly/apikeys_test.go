@@ -518,7 +518,7 @@ func TestAPIKeysHalfRotated(t *testing.T) {
 			if k.table, err = state.NewTable(state.TableOptions{Store: store, Name: apiKeysTable, Clock: time.Now, Changed: k.changed}); err != nil {
 				t.Fatal(err)
 			}
-			a := &keysAdmin{keys: k, clock: time.Now, random: rand.Reader}
+			a := &keysAdmin{keys: k, journal: journal{clock: time.Now, random: rand.Reader}}
 			records := make([]apikey.Record, 2)
 			for i := range records {
 				records[i] = apikey.Record{Bundle: "acme", Authenticator: "machines", Owner: "ci", Kind: "service", Created: time.Now()}

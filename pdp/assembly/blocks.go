@@ -175,23 +175,19 @@ func (a *blocksAdmin) lift(r *http.Request, who caller) (any, *refusal) {
 }
 
 // act does what is recorded before and after.
-func (a *blocksAdmin) act(r *http.Request, who caller, what string, b *blocks.Block, do func() error) *refusal {
-	event, no := a.journal.event(r, who.name, what)
+func (a *blocksAdmin) act(r *http.Request, who caller, what string, b *blocks.Block, change func() error) *refusal {
+	do, no := a.journal.begin(r, who.name, what)
 	if no != nil {
 		return no
 	}
-	describe(event, b)
-	if no := a.journal.record(r, event, "requested"); no != nil {
+	describe(do.event, b)
+	if no := do.requested(); no != nil {
 		return no
 	}
-	if err := do(); err != nil {
-		_ = a.journal.record(r, event, "failed") // the line before says that it was tried
-		return refused(err)
+	if err := change(); err != nil {
+		return do.failed(refused(err))
 	}
-	if no := a.journal.record(r, event, "done"); no != nil {
-		return &refusal{no.status, "it is done, and only that it was requested is recorded: " + no.text}
-	}
-	return nil
+	return do.done("it is done")
 }
 
 // describe writes a block into the record of an action.

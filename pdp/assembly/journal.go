@@ -36,3 +36,40 @@ func (j *journal) record(r *http.Request, e *audit.Event, outcome string) *refus
 	}
 	return nil
 }
+
+// action is something that an operator does, and its records.
+type action struct {
+	journal *journal
+	request *http.Request
+	event   *audit.Event
+}
+
+// begin returns an action, of which nothing is recorded yet.
+func (j *journal) begin(r *http.Request, caller, what string) (*action, *refusal) {
+	event, no := j.event(r, caller, what)
+	if no != nil {
+		return nil, no
+	}
+	return &action{j, r, event}, nil
+}
+
+func (d *action) record(outcome string) *refusal {
+	return d.journal.record(d.request, d.event, outcome)
+}
+
+// requested records what will be done; with a refusal it must not be.
+func (d *action) requested() *refusal { return d.record("requested") }
+
+// failed records that it was not done, or perhaps not, and returns why.
+func (d *action) failed(no *refusal) *refusal {
+	_ = d.record("failed") // the line before says that it was tried
+	return no
+}
+
+// done records that it was done. What says it to whoever asked, where the record fails.
+func (d *action) done(what string) *refusal {
+	if no := d.record("done"); no != nil {
+		return &refusal{no.status, what + ", and only that it was requested is recorded: " + no.text}
+	}
+	return nil
+}

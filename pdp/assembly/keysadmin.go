@@ -3,7 +3,6 @@ package assembly
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -28,9 +27,7 @@ import (
 type keysAdmin struct {
 	snapshot func() *pipeline.Snapshot
 	keys     *apiKeys
-	audit    *audit.Log
-	clock    func() time.Time
-	random   io.Reader
+	journal  journal
 }
 
 // register adds the paths. host is the listener's own.
@@ -114,7 +111,7 @@ func (a *keysAdmin) view(r *apikey.Record) keysapi.Key {
 	switch {
 	case !r.Revoked.IsZero():
 		out.State = "revoked"
-	case r.HasEnded(a.clock()):
+	case r.HasEnded(a.journal.clock()):
 		out.State = "expired"
 	}
 	return out
@@ -130,7 +127,7 @@ func (a *keysAdmin) create(r *http.Request, who caller) (any, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	record, no := newRecord(&want, bundle, authenticator.Name, a.clock())
+	record, no := newRecord(&want, bundle, authenticator.Name, a.journal.clock())
 	if no != nil {
 		return nil, no
 	}
@@ -177,7 +174,7 @@ func (a *keysAdmin) make(authenticator *identity.KeyAuthenticator, record *apike
 	if a.keys.book.Len() >= keysapi.MaxKeys {
 		return "", &refusal{http.StatusConflict, fmt.Sprintf("the table holds %d keys, as many as it may", keysapi.MaxKeys)}
 	}
-	return makeKey(a.random, a.keys.hasher, authenticator, record)
+	return makeKey(a.journal.random, a.keys.hasher, authenticator, record)
 }
 
 // makeKey fills in what a new key has of its own.
@@ -230,7 +227,7 @@ func (a *keysAdmin) put(ctx context.Context, e apikey.Entry, problem error) (wri
 func (a *keysAdmin) withdraw(r *http.Request, record *apikey.Record, no *refusal) *refusal {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), recordTimeout) // who asked may have gone
 	defer cancel()
-	e, err := apikey.RevokedEntry(record, a.clock(), "nobody was given this key")
+	e, err := apikey.RevokedEntry(record, a.journal.clock(), "nobody was given this key")
 	if _, failed := a.put(ctx, e, err); failed != nil {
 		return &refusal{no.status, fmt.Sprintf("%s. The new key %s was made and nobody has it: revoke it", no.text, record.ID)}
 	}
@@ -271,7 +268,7 @@ func (a *keysAdmin) revoke(r *http.Request, who caller) (any, *refusal) {
 	if no := do.requested(); no != nil {
 		return nil, no
 	}
-	e, err := apikey.RevokedEntry(&record, a.clock().Truncate(time.Second), want.Reason)
+	e, err := apikey.RevokedEntry(&record, a.journal.clock().Truncate(time.Second), want.Reason)
 	revoked, no := a.put(r.Context(), e, err)
 	if no != nil {
 		return nil, do.failed(no)
@@ -296,7 +293,7 @@ func (a *keysAdmin) rotate(r *http.Request, who caller) (any, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	now := a.clock().UTC().Truncate(time.Second)
+	now := a.journal.clock().UTC().Truncate(time.Second)
 	record := old
 	record.Created, record.Replaces = now, old.ID
 	preset := time.Duration(0)
@@ -366,11 +363,11 @@ func (a *keysAdmin) replaceable(want *keysapi.Rotate) (old apikey.Record, authen
 		return old, nil, ends, &refusal{http.StatusConflict, "the key is revoked; make a new one"}
 	case !old.Ends.IsZero():
 		return old, nil, ends, &refusal{http.StatusConflict, "the key was replaced before; rotate the one that replaced it"}
-	case old.HasEnded(a.clock()):
+	case old.HasEnded(a.journal.clock()):
 		return old, nil, ends, &refusal{http.StatusConflict, "the key has expired; make a new one"}
 	}
 	_, authenticator, no = a.authenticator(old.Bundle, old.Authenticator)
-	return old, authenticator, a.clock().Add(overlap).Truncate(time.Second), no
+	return old, authenticator, a.journal.clock().Add(overlap).Truncate(time.Second), no
 }
 
 // find returns a key of the table.
@@ -435,48 +432,12 @@ func joinPrefixes(prefixes []netip.Prefix) string {
 	return strings.Join(texts, ",")
 }
 
-// action is something that an operator does, and its records.
-type action struct {
-	admin   *keysAdmin
-	request *http.Request
-	event   *audit.Event
-}
-
 // begin returns an action, of which nothing is recorded yet.
 func (a *keysAdmin) begin(r *http.Request, who caller, what, bundle string, key ...audit.EventValue) (*action, *refusal) {
-	var id [16]byte
-	if _, err := io.ReadFull(a.random, id[:]); err != nil {
-		return nil, &refusal{http.StatusServiceUnavailable, "no random number for the action's id"}
+	do, no := a.journal.begin(r, who.name, what)
+	if no != nil {
+		return nil, no
 	}
-	key = slices.DeleteFunc(key, func(v audit.EventValue) bool { return v.Value == "" })
-	return &action{a, r, &audit.Event{
-		Event: what, ID: hex.EncodeToString(id[:]), Caller: who.name, Peer: originOf(r).peer, Certificate: certificateOf(r), Bundle: bundle, Key: key,
-	}}, nil
-}
-
-func (d *action) record(outcome string) *refusal {
-	ctx, cancel := context.WithTimeout(d.request.Context(), recordTimeout)
-	defer cancel()
-	d.event.Time, d.event.Outcome = d.admin.clock(), outcome
-	if err := d.admin.audit.RecordEvent(ctx, d.event); err != nil {
-		return &refusal{http.StatusServiceUnavailable, "it cannot be recorded who does this"}
-	}
-	return nil
-}
-
-// requested records what will be done; with a refusal it must not be.
-func (d *action) requested() *refusal { return d.record("requested") }
-
-// failed records that it was not done, or perhaps not, and returns why.
-func (d *action) failed(no *refusal) *refusal {
-	_ = d.record("failed") // the line before says that it was tried
-	return no
-}
-
-// done records that it was done.
-func (d *action) done(what string) *refusal {
-	if no := d.record("done"); no != nil {
-		return &refusal{no.status, what + ", and only that it was requested is recorded: " + no.text}
-	}
-	return nil
+	do.event.Bundle, do.event.Key = bundle, slices.DeleteFunc(key, func(v audit.EventValue) bool { return v.Value == "" })
+	return do, nil
 }

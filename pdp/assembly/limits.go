@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/assembly/limitsapi"
-	"github.com/durward-pdp/durward/pdp/audit"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/stage/descriptors"
 	"github.com/durward-pdp/durward/pdp/stage/limits"
@@ -28,9 +26,7 @@ type limitsAdmin struct {
 	snapshot func() *pipeline.Snapshot
 	limiter  *ratelimiter.Limiter
 	usage    *usage.Tracker
-	audit    *audit.Log
-	clock    func() time.Time
-	random   io.Reader
+	journal  journal
 }
 
 // register adds the paths. host is the listener's own.
@@ -122,11 +118,11 @@ func (a *limitsAdmin) top(r *http.Request, who caller) (any, *refusal) {
 	if len(meant) == 0 && wanted.Bundle+wanted.Service+wanted.Domain+wanted.Limit != "" {
 		return nil, &refusal{http.StatusNotFound, "there is no such limit in force"}
 	}
-	event, no := a.event(r, who, "limits.top", &counter{Place: limitsapi.Place{Bundle: wanted.Bundle, Service: wanted.Service, Domain: wanted.Domain, Limit: wanted.Limit}})
+	do, no := a.begin(r, who, "limits.top", &counter{Place: limitsapi.Place{Bundle: wanted.Bundle, Service: wanted.Service, Domain: wanted.Domain, Limit: wanted.Limit}})
 	if no != nil {
 		return nil, no
 	}
-	if no := a.record(r, event, "done"); no != nil {
+	if no := do.record("done"); no != nil {
 		return nil, no
 	}
 	out := limitsapi.Top{WindowMS: a.usage.Window().Milliseconds(), Keys: []limitsapi.Key{}}

@@ -148,7 +148,7 @@ func newLimitsWorld(t *testing.T, shared ratelimiter.Store, change func(*setting
 	}
 	options := adminOptions{
 		settings: &s, state: func() stateView { return stateView{Where: "memory"} }, registry: prometheus.NewRegistry(), ready: &atomic.Bool{}, clock: time.Now, logger: (&logged{}).logger(), snapshot: w.engine.Snapshot,
-		limits: &limitsAdmin{snapshot: w.engine.Snapshot, limiter: limiter, usage: tracker, audit: log, clock: time.Now, random: rand.Reader},
+		limits: &limitsAdmin{snapshot: w.engine.Snapshot, limiter: limiter, usage: tracker, journal: journal{audit: log, clock: time.Now, random: rand.Reader}},
 	}
 	if w.admin, err = newAdmin(options); err != nil {
 		t.Fatal(err)

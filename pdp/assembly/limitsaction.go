@@ -50,11 +50,11 @@ func (a *limitsAdmin) peek(r *http.Request, who caller) (any, *refusal) {
 	if err != nil || len(d.Limits) != 1 {
 		outcome = "failed"
 	}
-	event, no := a.event(r, who, "limits.peek", c)
+	do, no := a.begin(r, who, "limits.peek", c)
 	if no != nil {
 		return nil, no
 	}
-	if no := a.record(r, event, outcome); no != nil {
+	if no := do.record(outcome); no != nil {
 		return nil, no
 	}
 	if outcome == "failed" {
@@ -87,20 +87,19 @@ func (a *limitsAdmin) unblock(r *http.Request, who caller) (any, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	event, no := a.event(r, who, "limits.unblock", c)
+	do, no := a.begin(r, who, "limits.unblock", c)
 	if no != nil {
 		return nil, no
 	}
-	if no := a.record(r, event, "requested"); no != nil {
+	if no := do.requested(); no != nil {
 		return nil, no
 	}
 	cleared, err := a.limiter.Clear(r.Context(), c.charge.Key)
 	if err != nil {
-		_ = a.record(r, event, "failed") // the line before says that it was tried
-		return nil, &refusal{http.StatusServiceUnavailable, "the counters did not answer: the counter may be there still"}
+		return nil, do.failed(&refusal{http.StatusServiceUnavailable, "the counters did not answer: the counter may be there still"})
 	}
-	if no := a.record(r, event, "done"); no != nil {
-		return nil, &refusal{no.status, "the counter is cleared, and only that it was requested is recorded: " + no.text}
+	if no := do.done("the counter is cleared"); no != nil {
+		return nil, no
 	}
 	return limitsapi.Unblock{Place: c.Place, Cleared: cleared, StaleMS: staleRefusals.Milliseconds()}, nil
 }
@@ -123,12 +122,13 @@ func readDocument(body io.Reader, into any) *refusal {
 	return nil
 }
 
-// event is what a record will say of an action.
-func (a *limitsAdmin) event(r *http.Request, who caller, what string, c *counter) (*audit.Event, *refusal) {
-	e, no := a.journal().event(r, who.name, what)
+// begin returns an action with a counter, of which nothing is recorded yet.
+func (a *limitsAdmin) begin(r *http.Request, who caller, what string, c *counter) (*action, *refusal) {
+	do, no := a.journal.begin(r, who.name, what)
 	if no != nil {
 		return nil, no
 	}
+	e := do.event
 	e.Bundle, e.Service, e.Domain, e.Counter = c.Bundle, c.Service, c.Domain, c.Counter
 	if c.Domain == "" { // the path of a domain's rule may hold values of requests
 		e.Limit = c.Limit
@@ -145,14 +145,8 @@ func (a *limitsAdmin) event(r *http.Request, who caller, what string, c *counter
 		}
 		e.Key = append(e.Key, audit.EventValue{Name: v.Name, Value: shown, Missing: v.Missing})
 	}
-	return e, nil
+	return do, nil
 }
-
-func (a *limitsAdmin) record(r *http.Request, e *audit.Event, outcome string) *refusal {
-	return a.journal().record(r, e, outcome)
-}
-
-func (a *limitsAdmin) journal() *journal { return &journal{a.audit, a.clock, a.random} }
 
 // find returns the one counter that a target names.
 func (a *limitsAdmin) find(t *limitsapi.Target) (*counter, *refusal) {

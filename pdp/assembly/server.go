@@ -101,14 +101,9 @@ func (s *Server) open() (err error) {
 			settings: &options.Settings, registry: s.metrics.registry, snapshot: s.engine.Snapshot,
 			state: s.parts.state.view, issuer: s.parts.issuer.view, issuers: s.parts.keys.States, ready: &s.ready, version: ReadVersion(), clock: options.Clock, logger: options.Logger,
 			introspector: s.parts.introspector,
-			limits: &limitsAdmin{
-				snapshot: s.engine.Snapshot, limiter: s.parts.limiter, usage: s.parts.usage, audit: s.parts.audit,
-				clock: options.Clock, random: options.Random,
-			},
-			blocks: &blocksAdmin{list: s.parts.blocks, snapshot: s.engine.Snapshot, journal: s.journal()},
-			keys: &keysAdmin{
-				snapshot: s.engine.Snapshot, keys: s.parts.apiKeys, audit: s.parts.audit, clock: options.Clock, random: options.Random,
-			},
+			limits:       &limitsAdmin{snapshot: s.engine.Snapshot, limiter: s.parts.limiter, usage: s.parts.usage, journal: s.journal()},
+			blocks:       &blocksAdmin{list: s.parts.blocks, snapshot: s.engine.Snapshot, journal: s.journal()},
+			keys:         &keysAdmin{snapshot: s.engine.Snapshot, keys: s.parts.apiKeys, journal: s.journal()},
 		}); err != nil {
 			return fmt.Errorf("opening admin listener: %w", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,15 +35,21 @@ const (
 
 	tick         = time.Second
 	writeTimeout = 5 * time.Second
+	maxTold      = 3 // records that cannot be opened and that an error names
 )
 
 // ErrNoKey is returned while a ring has no key to sign with.
 var ErrNoKey = errors.New("no signing key")
 
+// errUnread is why a ring makes no key yet: without what stands there it would take its own for the first, and sign at once.
+var errUnread = errors.New("what replicas share was never read")
+
 // Table is what a ring wants of a [state.Table].
 type Table interface {
 	// All returns the records that have not ended.
 	All() []state.Record
+	// Synced returns when the table was last known to hold all that the store does; the zero time for never.
+	Synced() time.Time
 	// Write writes to the store, and with ifAbsent only where nothing stands; then the table holds what stands there.
 	Write(ctx context.Context, r state.Record, ifAbsent bool) (written bool, err error)
 }
@@ -142,35 +149,34 @@ func (r *Ring) Refresh(ctx context.Context) error {
 	r.refreshing.Lock()
 	defer r.refreshing.Unlock()
 	now := r.options.Clock()
-	there, err := r.take()
-	err = errors.Join(err, r.make(ctx, now, there))
+	if r.options.Table.Synced().IsZero() {
+		return errUnread
+	}
+	there := r.take(now)
+	err := r.make(ctx, now, there)
 	r.settle(now)
-	return err
+	return errors.Join(r.refusals(), err)
 }
 
 // take opens the records that are new, and returns the names of all.
-func (r *Ring) take() (there map[string]bool, err error) {
+func (r *Ring) take(now time.Time) (there map[string]bool) {
 	there = map[string]bool{}
-	var errs []error
 	for _, record := range r.options.Table.All() {
 		there[record.ID] = true
 		if r.opened[record.ID] == record.Version && record.Version != 0 {
 			continue
 		}
 		if no, known := r.refused[record.ID]; known && no.version == record.Version {
-			errs = append(errs, no.err)
 			continue
 		}
 		k, err := openRecord(r.options.Sealer, &record)
 		if err != nil {
 			r.refused[record.ID] = refusal{record.Version, err}
-			errs = append(errs, err)
 			continue
 		}
+		delete(r.refused, record.ID)
 		r.opened[record.ID] = record.Version
-		if !slices.ContainsFunc(r.keys, func(other *key) bool { return other.id == k.id }) {
-			r.keys = append(r.keys, k)
-		}
+		r.add(k, now)
 	}
 	for id := range r.opened {
 		if !there[id] {
@@ -182,11 +188,38 @@ func (r *Ring) take() (there map[string]bool, err error) {
 			delete(r.refused, id)
 		}
 	}
-	return there, errors.Join(errs...)
+	return there
 }
 
-// make writes the keys that are due and that nobody wrote: of many replicas, the first. Then all take what stands there.
+// add takes a key over. Another one of its period that has signed nothing goes: the store lost it, and other replicas do not publish it.
+func (r *Ring) add(k *key, now time.Time) {
+	signs := r.view.Load().signs
+	r.keys = slices.DeleteFunc(r.keys, func(other *key) bool {
+		unused := other.usable.After(now) && (signs == nil || other.id != signs.id)
+		return other.id == k.id || unused && other.begins.Equal(k.begins)
+	})
+	r.keys = append(r.keys, k)
+}
+
+// refusals tells of records that cannot be opened, in one order and no more of them than anybody reads.
+func (r *Ring) refusals() error {
+	ids := slices.Sorted(maps.Keys(r.refused))
+	var errs []error
+	for _, id := range ids[:min(len(ids), maxTold)] {
+		errs = append(errs, r.refused[id].err)
+	}
+	if more := len(ids) - maxTold; more > 0 {
+		errs = append(errs, fmt.Errorf("and %d more", more))
+	}
+	return errors.Join(errs...)
+}
+
+// make writes the keys that are due and that nobody wrote: of many replicas, the first. Then all take what stands there. Who can open
+// nothing of what stands there makes nothing: with another sealing key, its keys would be ones that no other replica can publish.
 func (r *Ring) make(ctx context.Context, now time.Time, there map[string]bool) error {
+	if len(r.keys) == 0 && len(r.refused) > 0 {
+		return nil
+	}
 	begins := now.Truncate(r.options.Period)
 	made := false
 	for _, at := range []time.Time{begins, begins.Add(r.options.Period)} {
@@ -206,11 +239,10 @@ func (r *Ring) make(ctx context.Context, now time.Time, there map[string]bool) e
 		}
 		made = true
 	}
-	if !made {
-		return nil
+	if made {
+		r.take(now)
 	}
-	_, err := r.take()
-	return err
+	return nil
 }
 
 func later(a, b time.Time) time.Time {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -329,6 +330,9 @@ func FuzzParseSealer(f *testing.F) {
 func TestRunBringsKeys(t *testing.T) {
 	c := morning()
 	r := newReplica(t, memory.New(c.Now), c, sealer(t, secretOne))
+	if err := r.table.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done, told := make(chan struct{}), make(chan error, 100)
 	go func() {
@@ -383,6 +387,9 @@ func TestALateReplicaOverwritesNothing(t *testing.T) {
 	c := morning()
 	store := memory.New(c.Now)
 	one, two := newReplica(t, store, c, sealer(t, secretOne)), newReplica(t, store, c, sealer(t, secretOne))
+	if err := two.table.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	one.round(t)
 	_, first := one.ids()
 	count := &counting{Table: two.table}
@@ -391,7 +398,7 @@ func TestALateReplicaOverwritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if err := late.Refresh(t.Context()); err != nil { // its table is empty the first time
+		if err := late.Refresh(t.Context()); err != nil { // its table is still empty the first time
 			t.Fatal(err)
 		}
 	}
@@ -401,5 +408,101 @@ func TestALateReplicaOverwritesNothing(t *testing.T) {
 	}
 	if _, still := one.ids(); still != first {
 		t.Errorf("%s signs in the first replica, want %s", still, first)
+	}
+}
+
+// TestAWrongSealingKeyMakesNoKeys: a replica that can read nothing is not the first at the next period either, where its key would
+// sign at once and the others could not publish it.
+func TestAWrongSealingKeyMakesNoKeys(t *testing.T) {
+	c := morning()
+	store := memory.New(c.Now)
+	right, wrong := newReplica(t, store, c, sealer(t, secretOne)), newReplica(t, store, c, sealer(t, secretTwo))
+	right.round(t)
+	midnight := c.now.Truncate(day).Add(day)
+	for _, c.now = range []time.Time{midnight.Add(-15 * time.Minute), midnight, midnight.Add(time.Hour)} {
+		if err := errors.Join(wrong.table.Sync(t.Context()), wrong.Refresh(t.Context())); !errors.Is(err, keyring.ErrSealed) {
+			t.Errorf("at %v: %v", c.now, err)
+		}
+		if _, err := wrong.Sign("at+jwt", nil); !errors.Is(err, keyring.ErrNoKey) {
+			t.Errorf("at %v it signs: %v", c.now, err)
+		}
+		right.round(t)
+	}
+	c.now = c.now.Add(time.Hour)
+	right.round(t)
+	if published, _ := right.ids(); len(published) != 1 || !verified(t, right, right) {
+		t.Errorf("%v are published", published)
+	}
+}
+
+// TestAnUnreadTableMakesNoKeys: who does not know what stands there would take its key for the first of all, and sign unpublished.
+func TestAnUnreadTableMakesNoKeys(t *testing.T) {
+	c := morning()
+	store := memory.New(c.Now)
+	one := newReplica(t, store, c, sealer(t, secretOne))
+	one.round(t)
+	_, first := one.ids()
+	c.now = c.now.Add(day) // all replicas were away at midnight
+	late := newReplica(t, store, c, sealer(t, secretOne))
+	if err := late.Refresh(t.Context()); err == nil || len(late.Infos()) > 0 {
+		t.Errorf("%v, %+v", err, late.Infos())
+	}
+	late.round(t)
+	if published, signs := late.ids(); signs != first || len(published) != 2 {
+		t.Errorf("%v, and %s signs, want %s until its successor was seen by all", published, signs, first)
+	}
+}
+
+// TestALostKeyGoes: a key that one replica made and the store lost does not sign beside the one that another made in its place.
+func TestALostKeyGoes(t *testing.T) {
+	c := morning()
+	store := memory.New(c.Now)
+	one, two := newReplica(t, store, c, sealer(t, secretOne)), newReplica(t, store, c, sealer(t, secretOne))
+	one.round(t)
+	two.round(t)
+	midnight := c.now.Truncate(day).Add(day)
+	for i, at := range []time.Duration{-10 * time.Minute, -9 * time.Minute, time.Minute, 2 * time.Minute} {
+		c.now = midnight.Add(at)
+		one.round(t)
+		for _, r := range one.table.All() {
+			if r.ID != "es256-"+strconv.FormatInt(midnight.Unix(), 10) {
+				continue
+			}
+			r.Version, r.Deleted, r.Value, r.Expires = 0, true, nil, c.now.Add(time.Hour)
+			if _, err := store.Write(t.Context(), "signing-keys", r, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		two.round(t)
+		one.round(t)
+		a, signsA := one.ids()
+		b, signsB := two.ids()
+		if len(a) > 3 || strings.Join(a, " ") != strings.Join(b, " ") || signsA != signsB {
+			t.Errorf("round %d: %v and %s signs; %v and %s signs", i, a, signsA, b, signsB)
+		}
+	}
+}
+
+// TestManyBadRecords: an error names a few, in one order, so that a log that tells of changes is not flooded.
+func TestManyBadRecords(t *testing.T) {
+	c := morning()
+	store := memory.New(c.Now)
+	r := newReplica(t, store, c, sealer(t, secretOne))
+	for i := range 50 {
+		if _, err := store.Write(t.Context(), "signing-keys", state.Record{ID: "junk-" + strconv.Itoa(i), Value: []byte("x"), Expires: c.now.Add(day)}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.table.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := r.Refresh(t.Context())
+	if want == nil || strings.Count(want.Error(), "junk-") != 3 || !strings.Contains(want.Error(), "and 47 more") {
+		t.Fatal(want)
+	}
+	for range 5 {
+		if err := r.Refresh(t.Context()); err == nil || err.Error() != want.Error() {
+			t.Errorf("%v, want %v", err, want)
+		}
 	}
 }

@@ -24,7 +24,7 @@ type checkCase struct {
 	status                     int32 // of Durward's answer: 0 or the HTTP status of a denial
 }
 
-// runCheck compares whole servers: the one built from this tree (rules, an ES256 signature verified for each token, one limit in
+// runCheck compares whole servers: the one built from this tree (rules, an ES256 token that it has seen before, one limit in
 // memory, records to a file) and a stock grpc-go server that always says OK. Each has a process of its own, so that its processor
 // time can be told from the client's.
 func runCheck(ctx context.Context, s Setup) (rows []Row, err error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path"
 	"strings"
 	"time"
 )
@@ -18,9 +19,9 @@ func (c *checker) tokens(s *Settings) {
 		return
 	}
 	u, err := url.Parse(t.Issuer)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(t.Issuer, "/") ||
-		strings.ContainsAny(u.Path, "{}") || len(t.Issuer) > maxIssuer {
-		c.add("$.tokens.issuer", "must be https://HOST or https://HOST/PATH, at most 256 bytes, without a query, a fragment or a slash at the end")
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(t.Issuer, "#") ||
+		u.Path != "" && (u.Path == "/" || path.Clean(u.Path) != u.Path) || strings.ContainsAny(u.Path, "{}") || len(t.Issuer) > maxIssuer {
+		c.add("$.tokens.issuer", "must be https://HOST or https://HOST/PATH, at most 256 bytes, without a query, a fragment, a slash at the end, or empty and dot segments")
 	}
 	if s.HTTP.Address == "" {
 		c.add("$.tokens", "wants http.address (--http): there the APIs find the keys")

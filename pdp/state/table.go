@@ -98,7 +98,8 @@ func (t *Table) Len() int {
 	return len(t.records)
 }
 
-// Synced returns when the store was last known to hold nothing else than this copy; the zero time for never.
+// Synced returns when the store was last known to hold nothing else than this copy, and than what Changed was told of; the zero time
+// for never.
 func (t *Table) Synced() time.Time {
 	if at := t.synced.Load(); at != nil {
 		return *at
@@ -194,6 +195,7 @@ func (t *Table) sync(ctx context.Context) error {
 		}
 		t.options.Changed(changes.Records, changes.Whole)
 	}
+	t.synced.Store(&asked) // not before: whoever finds the copy fresh relies on what Changed made of it
 	return nil
 }
 
@@ -269,7 +271,6 @@ func (t *Table) apply(c *Changes, asked time.Time) error {
 			return ErrFull
 		}
 		t.records = records
-		t.synced.Store(&asked)
 		return nil
 	}
 	if asked.Sub(t.swept) >= sweepInterval || len(t.records)+len(records) > most {
@@ -285,6 +286,5 @@ func (t *Table) apply(c *Changes, asked time.Time) error {
 		return ErrFull
 	}
 	maps.Copy(t.records, records)
-	t.synced.Store(&asked)
 	return nil
 }

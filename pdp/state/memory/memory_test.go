@@ -227,6 +227,27 @@ func TestRunIsWoken(t *testing.T) {
 	<-done
 }
 
+// TestSyncedComesLast: nobody finds a copy fresh before who is told of its changes has taken them over.
+func TestSyncedComesLast(t *testing.T) {
+	c := newClock()
+	s := memory.New(c.Now)
+	var table *state.Table
+	var found []time.Time
+	table, err := state.NewTable(state.TableOptions{Store: s, Name: "t", Clock: c.Now, Changed: func([]state.Record, bool) {
+		found = append(found, table.Synced())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sync(t, table)
+	first := c.now
+	c.now = c.now.Add(time.Hour)
+	write(t, table, state.Record{ID: "x"}, false)
+	if diff := cmp.Diff([]time.Time{{}, first}, found); diff != "" || !table.Synced().Equal(c.now) {
+		t.Errorf("in the end %v, before (-want +got)\n%s", table.Synced(), diff)
+	}
+}
+
 func TestMarks(t *testing.T) {
 	c := newClock()
 	s := memory.New(c.Now)

@@ -391,8 +391,8 @@ type assurance struct {
 	ACR []string `yaml:"acr"`
 	// AMR are authentication methods of which the login must have used all.
 	AMR []string `yaml:"amr"`
-	// MaxAge is how long ago the login may be, in whole seconds.
-	MaxAge Duration `yaml:"max_age"`
+	// MaxAge is how long ago the login may be, in whole seconds, at least one.
+	MaxAge *Duration `yaml:"max_age"`
 }
 
 // Limit is the definition of a limit.

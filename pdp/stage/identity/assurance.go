@@ -70,11 +70,14 @@ func (c *compiler) assurance(at string, r *format.Route, m mode) assurance {
 	if len(c.service.Identity.Accept) > 0 && (m == modeNone || !c.takes("jwt", "introspection")) {
 		c.inService(at, "no token is accepted here, and only tokens tell of a login")
 	}
-	age := time.Duration(written.MaxAge)
+	var age time.Duration
+	if written.MaxAge != nil {
+		age = time.Duration(*written.MaxAge)
+	}
 	switch {
-	case len(written.ACR)+len(written.AMR) == 0 && age == 0:
-		c.inService(at, "assurance asks for nothing: write acr, amr or max_age, of at least one second")
-	case age < 0 || age > maxLoginAge || age%time.Second != 0:
+	case len(written.ACR)+len(written.AMR) == 0 && written.MaxAge == nil:
+		c.inService(at, "assurance asks for nothing: write acr, amr or max_age")
+	case written.MaxAge != nil && (age < time.Second || age > maxLoginAge || age%time.Second != 0):
 		c.inService(at+".max_age", "max_age is a whole number of seconds, from 1s to 366d")
 	}
 	c.loginNames(at+".acr", written.ACR)

@@ -193,9 +193,11 @@ func TestAssuranceProblems(t *testing.T) {
 	files["keys/corp.jwks.json"], files["keys/partner.jwks.json"] = corp.files["keys/corp.jwks.json"], corp.files["keys/partner.jwks.json"]
 	const service = "services/orders/service.yaml"
 	for name, row := range map[string]struct{ before, after, want string }{
-		"sound":           {"max_age: 5s", "max_age: 366d", ""},
-		"nothing":         {"{max_age: 10min}", "{}", service + ":8:45: assurance asks for nothing: write acr, amr or max_age, of at least one second"},
-		"nothing after 0": {"{max_age: 10min}", "{max_age: 0s}", service + ":8:45: assurance asks for nothing: write acr, amr or max_age, of at least one second"},
+		"sound":      {"max_age: 5s", "max_age: 366d", ""},
+		"nothing":    {"{max_age: 10min}", "{}", service + ":8:45: assurance asks for nothing: write acr, amr or max_age"},
+		"at no time": {"{max_age: 10min}", "{max_age: 0s}", service + ":8:66: max_age is a whole number of seconds, from 1s to 366d"},
+		// Zero is not the lack of a max_age: it would ask for a new login each time.
+		"at no time, beside a class": {"max_age: 5s", "max_age: 0s", service + ":9:105: max_age is a whole number of seconds, from 1s to 366d"},
 		"parts of seconds": {"max_age: 5s", "max_age: 1500ms",
 			service + ":9:105: max_age is a whole number of seconds, from 1s to 366d"},
 		"too long": {"max_age: 5s", "max_age: 367d", service + ":9:105: max_age is a whole number of seconds, from 1s to 366d"},

@@ -81,6 +81,9 @@ func (a *certificates) has(name string) bool {
 // accept takes a pattern of sans; a problem is why it cannot be one.
 func (a *certificates) accept(text string) (problem string) {
 	if rest, ok := strings.CutPrefix(text, "spiffe://"); ok {
+		if strings.ContainsAny(rest, "{}") {
+			return "a name under sans has no parameters; paths under spiffe have"
+		}
 		domain, _, _ := strings.Cut(rest, "/")
 		pattern, err := spiffe.ParsePattern(domain, rest[len(domain):])
 		if err != nil {
@@ -161,8 +164,18 @@ func (p namePattern) matches(name string) bool {
 		return ok && rest != "" && len(name) <= maxCertificateName && !strings.ContainsAny(rest, "%?#\\") && !hasDotSegment(name)
 	default:
 		label, ok := strings.CutSuffix(name, p.text)
-		return ok && label != "" && len(name) <= maxCertificateName && !strings.ContainsAny(label, ".*")
+		return ok && len(name) <= maxCertificateName && isLabel(label)
 	}
+}
+
+// isLabel says whether text is one label of a host name: what else stands in its place could make the name read like one of another kind.
+func isLabel(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return text != ""
 }
 
 // hasDotSegment says whether a path leads elsewhere than its beginning says.
@@ -227,7 +240,7 @@ func (a *certificates) find(c *request.Certificate, id spiffe.ID) []named {
 	for _, pattern := range a.workloads {
 		if params, ok := pattern.Match(id); ok {
 			out = append(out, named{a, id.String(), params})
-			break // another that fits is one of sans and has no parameters
+			break // another that fits is one of sans, which have no parameters
 		}
 	}
 	for _, pattern := range a.patterns {

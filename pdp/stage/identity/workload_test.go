@@ -100,6 +100,9 @@ func TestWorkloads(t *testing.T) {
 		"a host behind it":       {certificate("a.example.com.evil.example"), "takes a name of the certificate"},
 		"a wildcard":             {certificate("*.example.com"), "takes a name of the certificate"},
 		"an empty label":         {certificate(".example.com"), "takes a name of the certificate"},
+		"a host like a URI":      {&request.Certificate{NotBefore: testNow, NotAfter: testNow, DNSNames: []string{"spiffe://x.example.com"}}, "takes a name of the certificate"},
+		"a host like an address": {&request.Certificate{NotBefore: testNow, NotAfter: testNow, DNSNames: []string{"root@x.example.com"}}, "takes a name of the certificate"},
+		"a host like no host":    {&request.Certificate{NotBefore: testNow, NotAfter: testNow, DNSNames: []string{"a b.example.com"}}, "takes a name of the certificate"},
 	} {
 		c := with(row.certificate)
 		w.wantDenied(t, c, verdict.CertificateBad)
@@ -126,15 +129,16 @@ func TestGivenWorkloads(t *testing.T) {
 
 func TestWorkloadProblems(t *testing.T) {
 	for name, row := range map[string]struct{ before, after, want string }{
-		"sound":             {"/vm/*", "/vm/x", ""},
-		"no trust domain":   {"trust_domain: example.org, ", "", "the trust domain is empty"},
-		"a wrong domain":    {"example.org", "Example.org", "a trust domain holds lower-case letters"},
-		"no paths":          {`, paths: ["/{role}"]`, "", "paths is missing"},
-		"a wrong path":      {"/vm/*", "/vm/", "empty segment"},
-		"one id twice":      {"/vm/*", "/ns/*", "a SPIFFE id can fit this path and one above it"},
-		"no such tenant":    {"tenant: ns", "tenant: nss", "no path under spiffe has {nss}"},
-		"no such role":      {"from: role", "from: rol", "no path under spiffe has {rol}"},
-		"a role like a key": {"[batch, pilot]", `["user:corp:root"]`, "can be no role"},
+		"sound":              {"/vm/*", "/vm/x", ""},
+		"no trust domain":    {"trust_domain: example.org, ", "", "the trust domain is empty"},
+		"a wrong domain":     {"example.org", "Example.org", "a trust domain holds lower-case letters"},
+		"no paths":           {`, paths: ["/{role}"]`, "", "paths is missing"},
+		"a wrong path":       {"/vm/*", "/vm/", "empty segment"},
+		"one id twice":       {"/vm/*", "/ns/*", "a SPIFFE id can fit this path and one above it"},
+		"no such tenant":     {"tenant: ns", "tenant: nss", "no path under spiffe has {nss}"},
+		"no such role":       {"from: role", "from: rol", "no path under spiffe has {rol}"},
+		"parameters of sans": {`"*.example.com"`, `"spiffe://example.com/{id}"`, "a name under sans has no parameters"},
+		"a role like a key":  {"[batch, pilot]", `["user:corp:root"]`, "can be no role"},
 	} {
 		got := problemsOf(t, replaced(t, workloadFiles(), "bundle.yaml", row.before, row.after))
 		if row.want == "" && len(got) > 0 || row.want != "" && (len(got) == 0 || !strings.Contains(got[0], row.want) || !strings.HasPrefix(got[0], "bundle.yaml:")) {

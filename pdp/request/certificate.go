@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,8 @@ import (
 const (
 	maxCertificate    = 16 << 10
 	maxCertificatePEM = 24 << 10
+
+	pemBegin = "-----BEGIN "
 )
 
 // ErrCertificate is returned for a client certificate that cannot be read.
@@ -51,7 +54,8 @@ func ParseEscapedPEM(escaped string) (*Certificate, error) {
 		return nil, ErrCertificate
 	}
 	text, err := url.PathUnescape(escaped)
-	if err != nil || len(text) > maxCertificatePEM {
+	// The decoder passes over text, and over blocks that it cannot read, until it finds one.
+	if err != nil || len(text) > maxCertificatePEM || !strings.HasPrefix(text, pemBegin+"CERTIFICATE-----") || strings.Count(text, pemBegin) > 1 {
 		return nil, ErrCertificate
 	}
 	block, rest := pem.Decode([]byte(text))

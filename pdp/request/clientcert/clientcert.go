@@ -79,7 +79,7 @@ func (r Rule) Certificate(shown *request.Certificate, h request.Header) (*reques
 	if r.header == envoyHeader {
 		read = readForwardedClientCert
 	}
-	told, err := read(strings.Trim(value, " \t"))
+	told, err := read(value)
 	if err == nil && r.header == certHeader {
 		err = checkChain(h)
 	}
@@ -193,14 +193,15 @@ func (f *forwardedCertificate) take(key, value string) error {
 
 // certificate makes a certificate of the element. Envoy quotes no name of the client's certificate, so that a name can pretend to be
 // further pairs. The hash stands before all of them and is mandatory: no other certificate fits it. Without the certificate itself,
-// its one URI is taken, as the last pair: nothing behind it can have been cut off it.
+// its one URI is taken, as the last pair: nothing behind it can have been cut off it. A URI holds no blanks, which are cut
+// off headers.
 func (f *forwardedCertificate) certificate() (*request.Certificate, error) {
 	var hash [sha256.Size]byte
 	if n, err := hex.Decode(hash[:], []byte(f.hash[:min(len(f.hash), 2*len(hash))])); err != nil || n != len(hash) || f.hash != hex.EncodeToString(hash[:]) {
 		return nil, request.ErrCertificate
 	}
 	if !f.once["Cert"] {
-		if len(f.uris) != 1 || f.uris[0] == "" || f.last != "URI" {
+		if len(f.uris) != 1 || f.uris[0] == "" || f.last != "URI" || strings.ContainsAny(f.uris[0], " \t") {
 			return nil, request.ErrCertificate
 		}
 		return &request.Certificate{URIs: f.uris, Thumbprint: hash, Unseen: true}, nil
@@ -222,7 +223,7 @@ func readClientCert(value string) (*request.Certificate, error) {
 	if strings.Contains(value, ",") {
 		return nil, ErrRepeated
 	}
-	der, err := readByteSequence(value)
+	der, err := readByteSequence(strings.Trim(value, " \t"))
 	if err != nil {
 		return nil, err
 	}

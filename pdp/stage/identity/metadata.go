@@ -94,12 +94,15 @@ func (c *compiler) metadata() {
 	if u == nil {
 		return
 	}
-	var proofs []string
+	var methods, proofs []string
+	if !c.part.places.elsewhere { // "header" is the field Authorization (RFC 6750, section 2.1)
+		methods = []string{"header"}
+	}
 	if c.part.proofs != nil {
 		proofs = c.part.proofs.verifier.Algorithms()
 	}
 	document, err := json.Marshal(resourceDocument{
-		Resource: written.Resource, AuthorizationServers: c.authorizationServers(), Scopes: c.scopesOfRoutes(), BearerMethods: []string{"header"},
+		Resource: written.Resource, AuthorizationServers: c.authorizationServers(), Scopes: c.scopesOfRoutes(), BearerMethods: methods,
 		Name: written.Name, Documentation: written.Documentation, CertificateBound: written.CertificateBound, ProofAlgorithms: proofs,
 	})
 	if err != nil {
@@ -117,7 +120,7 @@ func (c *compiler) resource(own, text string) *url.URL {
 		return nil
 	}
 	u, err := url.Parse(text)
-	if err != nil || !isPublicURL(text) || strings.ContainsAny(text, "?%;") || strings.Contains(u.Path, "//") || hasDotSegment(u.Path) {
+	if err != nil || !isPublicURL(text) || strings.ContainsAny(text, "?%;*<>^`{|}") || strings.Contains(u.Path, "//") || hasDotSegment(u.Path) {
 		c.inService(own+".resource", "resource must be an https URL in ASCII, without user, query, fragment, escapes and dot segments")
 		return nil
 	}

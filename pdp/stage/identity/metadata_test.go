@@ -70,6 +70,17 @@ func describing(resource string) *format.Service {
 	return s
 }
 
+// TestBearerMethods: where Authorization is no place for tokens, the document names no method of RFC 6750.
+func TestBearerMethods(t *testing.T) {
+	for elsewhere, want := range map[bool]bool{false: true, true: false} {
+		c := &compiler{bundle: &format.Bundle{Authenticators: map[string]format.Authenticator{"corp": {Kind: "jwt"}}}, service: describing("https://resource.example.com"), part: &part{places: places{elsewhere: elsewhere}}}
+		c.metadata()
+		if document := string(c.part.metadata.document); strings.Contains(document, `"bearer_methods_supported":["header"]`) != want || strings.Contains(document, "bearer_methods") != want {
+			t.Errorf("elsewhere %v: %s", elsewhere, document)
+		}
+	}
+}
+
 // TestMetadataProblems: the resource is the service's own, and every text can stand in a header or a document.
 func TestMetadataProblems(t *testing.T) {
 	bundle := &format.Bundle{Authenticators: map[string]format.Authenticator{"corp": {Kind: "jwt"}, "mesh": {Kind: "mtls"}}}
@@ -96,8 +107,8 @@ func TestMetadataProblems(t *testing.T) {
 		"https://resource.example.com/?":  form,
 		"https://resource.example.com/%2": form, "https://resource.example.com/a%2fb": form,
 		"https://resource.example.com/a;b": form, "https://resource.example.com//a": form, "https://resource.example.com/../a": form,
-		"https://resource.example.com/\u00e9": form,
-		"https://a.example.net":               elsewhere, "https://a.example.net/ordersx": elsewhere, "https://a.example.net/": elsewhere,
+		"https://resource.example.com/\u00e9": form, "https://resource.example.com/a|b": form, "https://resource.example.com/{id}": form, "https://*.example.net/orders": form,
+		"https://a.example.net": elsewhere, "https://a.example.net/ordersx": elsewhere, "https://a.example.net/": elsewhere,
 		"https://a.b.example.net/orders": elsewhere, "https://example.net/orders": elsewhere, "https://resource.example.com.evil.example": elsewhere,
 	} {
 		if got := problems(describing(resource)); want == "" && got != "" || !strings.HasPrefix(got, want) {

@@ -56,6 +56,9 @@ func (c *compiler) proofs() {
 	if !c.takes("jwt", "introspection") {
 		c.inService(at, "no token is accepted here, so there is nothing that a proof could be for")
 	}
+	if c.part.places.elsewhere {
+		c.inService(at, "proofs belong to tokens in the field Authorization, and credentials does not name it")
+	}
 	verifier, err := dpop.New(o)
 	if err != nil {
 		return // said above

@@ -469,6 +469,7 @@ func TestProofSettings(t *testing.T) {
 		{"algorithms: [ES256, EdDSA]", "ahead: 61s", "services/orders/service.yaml:4", "between 0s and 60s"},
 		{"algorithms: [ES256, EdDSA]", "nonce: required", "services/orders/service.yaml:4", "identity.nonce_key_file"},
 		{"accept: [corp, partner, mesh]", "accept: [mesh]", "services/orders/service.yaml:4", "no token is accepted here"},
+		{"mode: required", `mode: required, credentials: ["cookie:session"]`, "services/orders/service.yaml:4", "credentials does not name it"},
 		{"require: bound}", "require: proof}", "services/orders/service.yaml:9", "write bound"},
 		{"access: public", "access: public, require: bound", "services/orders/service.yaml:6", "no credential is looked at"},
 		{"identity: optional", "identity: none", "services/orders/service.yaml:9", "no credential is looked at"},

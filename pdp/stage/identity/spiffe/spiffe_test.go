@@ -80,6 +80,23 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+// TestCharacters goes through all bytes, in a trust domain and in a path (SPIFFE-ID, sections 2.1 and 2.2).
+func TestCharacters(t *testing.T) {
+	const lower, others = "abcdefghijklmnopqrstuvwxyz0123456789.-_", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	for c := range 256 {
+		b := string([]byte{byte(c)})
+		if _, err := ParseID("spiffe://example" + b + "org/x"); (err == nil) != strings.Contains(lower+"/", b) {
+			t.Errorf("%q in a trust domain: %v", b, err)
+		}
+		if _, err := ParseID("spiffe://example.org/a" + b + "x"); (err == nil) != strings.Contains(lower+others+"/", b) {
+			t.Errorf("%q in a path: %v", b, err)
+		}
+		if _, err := ParsePattern("example.org", "/a"+b+"x"); (err == nil) != strings.Contains(lower+others+"/", b) {
+			t.Errorf("%q in a pattern: %v", b, err)
+		}
+	}
+}
+
 func TestPatterns(t *testing.T) {
 	for _, row := range []struct {
 		path, id string

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/durward-pdp/durward/internal/redistest"
+	"github.com/durward-pdp/durward/pdp/assembly/blocksapi"
 	"github.com/durward-pdp/durward/pdp/assembly/keysapi"
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 	"github.com/durward-pdp/durward/pdp/bundle/format"
@@ -631,5 +632,35 @@ func TestAPIKeysRefusedDocuments(t *testing.T) {
 	forever := server.create(func(c *keysapi.Create) { c.Never = true })
 	if !forever.Expires.IsZero() {
 		t.Errorf("%+v", forever)
+	}
+}
+
+// TestBlockedAPIKey: an API key is blocked by its id, or with all others that its owner has until now; such a block never ends by itself.
+func TestBlockedAPIKey(t *testing.T) {
+	k := newKeyServer(t, keyedBundle, nil)
+	one, two := k.create(nil), k.create(nil)
+	put := func(wish blocksapi.Put, want int, text string) {
+		t.Helper()
+		wish.Reason = "leaked"
+		var got blocksapi.Result
+		status, why := k.ask("POST", blocksapi.PutPath, wish, &got)
+		if status != want || !strings.Contains(why, text) {
+			t.Fatalf("%+v: %d %s", wish, status, why)
+		}
+		if want == http.StatusOK && !slices.Equal(got.Hits, []string{"acme/orders"}) {
+			t.Errorf("it hits %q", got.Hits)
+		}
+	}
+	put(blocksapi.Put{Kind: "key", Issuer: "machine", Value: one.ID, Until: "never"}, http.StatusBadRequest, "there are machines")
+	put(blocksapi.Put{Kind: "key", Issuer: "machines", Value: one.ID, Until: "never"}, http.StatusOK, "")
+	if a, b := k.decide(one.Secret), k.decide(two.Secret); a != "token_revoked" || b != "allowed" {
+		t.Error(a, b)
+	}
+	put(blocksapi.Put{Kind: "subject", Value: "service:machines:ci", Before: "now"}, http.StatusBadRequest, "nothing here bounds how long such credentials live")
+	k.clock.advance(time.Second)
+	put(blocksapi.Put{Kind: "subject", Value: "service:machines:ci", Before: "now", Until: "never"}, http.StatusOK, "")
+	k.clock.advance(time.Second) // a key's time of issue is a whole second
+	if a, b := k.decide(two.Secret), k.decide(k.create(nil).Secret); a != "token_revoked" || b != "allowed" {
+		t.Error(a, b)
 	}
 }

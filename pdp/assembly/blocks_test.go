@@ -275,6 +275,7 @@ func TestBlocksAdminRefuses(t *testing.T) {
 		"no subject's key":   {blocksapi.Put{Kind: "subject", Value: "alice", Until: "1h"}, "a subject is its key, as user:AUTHENTICATOR:ID"},
 		"wrong authority":    {blocksapi.Put{Kind: "subject", Value: "user:crop:alice", Until: "1h"}, "there are corp, workloads"},
 		"by sub":             {blocksapi.Put{Kind: "subject", Issuer: corpIssuer, Value: "alice", Until: "1h"}, ""},
+		"certificate, old":   {blocksapi.Put{Kind: "subject", Value: "service:workloads:x", Before: "now"}, "nothing here bounds how long such credentials live"},
 		"certificate":        {blocksapi.Put{Kind: "subject", Value: "service:workloads:spiffe://example.com/ns/shop/x", Until: "1h"}, ""},
 		"log out everywhere": {blocksapi.Put{Kind: "subject", Value: "user:corp:alice", Before: "now"}, ""},
 		"whole issuer":       {blocksapi.Put{Kind: "issuer", Issuer: corpIssuer, Before: "2026-01-01T11:00:00Z"}, ""},

@@ -61,10 +61,15 @@ func (a *blocksAdmin) end(b *blocks.Block, text string, now time.Time) (time.Tim
 		return time.Time{}, nil
 	}
 	if text == "" {
+		const ends = `say until when: "never", a length of time as 24h or 30d, or a time as 2026-01-31T12:00:00Z`
 		if b.Kind != blocks.Token && b.Kind != blocks.Session && b.Before.IsZero() {
-			return time.Time{}, &refusal{http.StatusBadRequest, `say until when: "never", a length of time as 24h or 30d, or a time as 2026-01-31T12:00:00Z`}
+			return time.Time{}, &refusal{http.StatusBadRequest, ends}
 		}
-		return now.Add(a.lifetime(b)), nil
+		lifetime, bounded := a.lifetime(b)
+		if !bounded { // or what is blocked would come back to life when the block ends
+			return time.Time{}, &refusal{http.StatusBadRequest, ends + "; nothing here bounds how long such credentials live"}
+		}
+		return now.Add(lifetime), nil
 	}
 	until, err := time.Parse(time.RFC3339, text)
 	if err != nil {
@@ -80,18 +85,21 @@ func (a *blocksAdmin) end(b *blocks.Block, text string, now time.Time) (time.Tim
 	return until, nil
 }
 
-// lifetime is the longest that a credential lives that a block may be about.
-func (a *blocksAdmin) lifetime(b *blocks.Block) time.Duration {
-	longest := time.Duration(0)
+// lifetime is the longest that a credential lives that a block may be about; not bounded where one may live for ever.
+func (a *blocksAdmin) lifetime(b *blocks.Block) (longest time.Duration, bounded bool) {
 	for _, from := range a.sources() {
-		if mayTake(b, &from) {
-			longest = max(longest, from.MaxLifetime)
+		if !mayTake(b, &from) {
+			continue
 		}
+		if from.MaxLifetime == 0 {
+			return 0, false
+		}
+		longest = max(longest, from.MaxLifetime)
 	}
 	if longest == 0 {
-		return tokensLast
+		return tokensLast, true
 	}
-	return longest
+	return longest, true
 }
 
 // mayTake says whether a source takes credentials that a block may be about.

@@ -56,7 +56,7 @@ type Put struct {
 	Before string `json:"before,omitempty"`
 	Reason string `json:"reason"`
 	// Until is "never", a time in RFC 3339, or a length of time as "24h" or "30d". It may be left out where tokens end by themselves:
-	// for tokens, sessions and everything with Before.
+	// for tokens, sessions and everything with Before, unless they are opaque tokens, API keys or certificates.
 	Until string `json:"until,omitempty"`
 	// DryRun only says what would be done.
 	DryRun bool `json:"dry_run,omitempty"`

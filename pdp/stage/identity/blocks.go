@@ -117,8 +117,10 @@ func claimOf(who *proven, name string) string {
 // Source is an authenticator that a compiled service takes credentials from.
 type Source struct {
 	Authenticator string
-	// Issuer is the exact iss of tokens, MaxLifetime how far their exp may lie ahead; both are zero for other credentials.
-	Issuer      string
+	// Issuer is the exact iss of tokens, "" for other credentials.
+	Issuer string
+	// MaxLifetime is how far the exp of tokens may lie ahead; zero where nothing here bounds how long credentials live: opaque tokens,
+	// API keys and certificates.
 	MaxLifetime time.Duration
 }
 
@@ -131,6 +133,12 @@ func Sources(s *pipeline.Service) []Source {
 	var out []Source
 	for iss, i := range p.issuers {
 		out = append(out, Source{i.authenticator, iss, i.maxLifetime})
+	}
+	if p.opaque != nil {
+		out = append(out, Source{Authenticator: p.opaque.authenticator, Issuer: p.opaque.name})
+	}
+	for _, k := range p.keyrings {
+		out = append(out, Source{Authenticator: k.verifier.Authenticator})
 	}
 	for _, a := range p.certificates {
 		out = append(out, Source{Authenticator: a.authenticator})

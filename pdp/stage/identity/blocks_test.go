@@ -255,12 +255,25 @@ func TestRevocationIsCompiled(t *testing.T) {
 	}
 }
 
+// TestSources: every kind of authenticator is one, for who blocks is told what is hit; and only of signed tokens it is known how long they live.
 func TestSources(t *testing.T) {
 	w := newWorld(t)
-	got := map[string]Source{}
-	for _, s := range Sources(w.service) {
-		got[s.Authenticator] = s
+	sourcesOf := func(s *pipeline.Service) map[string]Source {
+		out := map[string]Source{}
+		for _, from := range Sources(s) {
+			out[from.Authenticator] = from
+		}
+		return out
 	}
+	for _, want := range []Source{{Authenticator: "machines"}, {Authenticator: "shipped"}, {Authenticator: "mesh"}} {
+		if got := sourcesOf(newKeyWorld(t).service); len(got) != 4 || got[want.Authenticator] != want {
+			t.Errorf("API keys: %+v, want %+v", got, want)
+		}
+	}
+	if got := sourcesOf(newOpaqueWorld(t).service); len(got) != 5 || got["vault"] != (Source{Authenticator: "vault", Issuer: corpIssuer}) {
+		t.Errorf("opaque tokens: %+v", got)
+	}
+	got := sourcesOf(w.service)
 	if len(got) != 4 || got["corp"] != (Source{"corp", corpIssuer, 24 * time.Hour}) || got["partner"].MaxLifetime != time.Hour || got["mesh"] != (Source{Authenticator: "mesh"}) {
 		t.Errorf("%+v", got)
 	}

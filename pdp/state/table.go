@@ -16,6 +16,7 @@ const (
 	syncTimeout   = 15 * time.Second // a whole table is read in many calls, which the store bounds one by one
 	writers       = 16               // that write back at a time
 	listenAgain   = time.Second
+	breath        = 20 * time.Millisecond // between questions: what is written meanwhile is read at once
 	defaultMost   = 100_000
 	sweepInterval = time.Minute
 )
@@ -131,8 +132,16 @@ func (t *Table) Run(ctx context.Context) {
 	defer listening.Wait()
 	poll := time.NewTicker(t.options.Poll)
 	defer poll.Stop()
+	pause := time.NewTimer(breath)
+	defer pause.Stop()
 	for {
 		_ = t.Sync(ctx) // told to Trouble
+		pause.Reset(breath)
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,6 +249,47 @@ func TestRunIsWoken(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// storm is a store that wakes without end, and counts the questions.
+type storm struct {
+	*memory.Store
+	asked atomic.Int64
+}
+
+func (s *storm) Changes(ctx context.Context, table string, since state.Cursor) (state.Changes, error) {
+	s.asked.Add(1)
+	return s.Store.Changes(ctx, table, since)
+}
+
+func (s *storm) Listen(ctx context.Context, _ string, wake func()) error {
+	for ctx.Err() == nil {
+		wake()
+	}
+	return ctx.Err()
+}
+
+// TestStormOfWakes: however often a table is woken, it asks its store a bounded number of times a second.
+func TestStormOfWakes(t *testing.T) {
+	s := &storm{Store: memory.New(time.Now)}
+	table, err := state.NewTable(state.TableOptions{Store: s, Name: "t", Clock: time.Now, Poll: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done, began := make(chan struct{}), time.Now()
+	go func() {
+		defer close(done)
+		table.Run(ctx)
+	}()
+	for s.asked.Load() < 5 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	<-done
+	if n, most := s.asked.Load(), 2+int64(time.Since(began)/(20*time.Millisecond)); n > most {
+		t.Errorf("asked %d times, at most %d in that time", n, most)
+	}
 }
 
 func TestMarks(t *testing.T) {

@@ -221,7 +221,12 @@ func wakes(t *testing.T, s Store, _ func()) {
 		put(t, s, state.Record{ID: "a"}, false, true)
 	}
 	cancel()
-	<-done
+	select {
+	case <-done:
+	case <-time.After(4 * time.Second): // a server that ends waits for it
+		t.Error("still listening after the end")
+		<-done
+	}
 }
 
 func marks(t *testing.T, s Store, _ func()) {

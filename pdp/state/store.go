@@ -80,7 +80,7 @@ type Store interface {
 	// read is [ErrFull].
 	Changes(ctx context.Context, table string, since Cursor) (Changes, error)
 	// Listen calls wake whenever a table may have changed, and when it begins to listen, until ctx ends or the connection is lost.
-	// It may miss changes.
+	// It returns at once when ctx ends. It may miss changes.
 	Listen(ctx context.Context, table string, wake func()) error
 }
 

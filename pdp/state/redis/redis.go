@@ -214,6 +214,7 @@ func number(v any) (uint64, error) {
 func (s *Store) Listen(ctx context.Context, table string, wake func()) error {
 	listening := s.client.Subscribe(ctx, key(table, "changed"))
 	defer func() { _ = listening.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = listening.Close() })() // a read does not end with its context
 	for silent := false; ctx.Err() == nil; {
 		message, err := listening.ReceiveTimeout(ctx, pingEvery)
 		var slow interface{ Timeout() bool }

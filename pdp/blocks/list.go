@@ -22,6 +22,8 @@ const (
 	// traceLasts is how long a lifted block leaves a trace, for replicas that were cut off meanwhile.
 	traceLasts = 24 * time.Hour
 	sweepEvery = time.Minute
+	// attempts is how often a block is written where others write the same block.
+	attempts = 8
 )
 
 // Options say where a list is kept. Both are mandatory.
@@ -117,22 +119,38 @@ func (l *List) Put(ctx context.Context, b Block) (in Block, known bool, err erro
 	if err := l.table.Sync(ctx); err != nil { // so that a block that another replica made is not shortened
 		return Block{}, false, err
 	}
+	for range attempts {
+		in, known, written, err := l.put(ctx, b)
+		if err != nil {
+			return Block{}, known, err
+		}
+		if written {
+			return in, known, nil
+		}
+	}
+	return Block{}, true, errors.New("others change the block again and again")
+}
+
+// put writes the block where the store still has what this copy has of it.
+func (l *List) put(ctx context.Context, b Block) (in Block, known, written bool, err error) {
 	id := b.ID()
+	r := state.Record{ID: id}
+	if stored, ok := l.table.Get(id); ok {
+		r.Version = stored.Version + 1 // gives way to whatever was written since
+	}
 	if old, ok := l.Get(id); ok {
 		until, before := later(&old, &b)
 		if until.Equal(old.Until) && before.Equal(old.Before) {
-			return old, true, nil
+			return old, true, true, nil
 		}
 		b.Until, b.Before, known = until, before, true
 	}
-	data, err := b.encode()
-	if err != nil {
-		return Block{}, known, err
+	if r.Value, err = b.encode(); err != nil {
+		return Block{}, known, false, err
 	}
-	if _, err := l.table.Write(ctx, state.Record{ID: id, Value: data, Expires: b.Until}, false); err != nil {
-		return Block{}, known, err
-	}
-	return b, known, nil
+	r.Expires = b.Until
+	written, err = l.table.Write(ctx, r, r.Version == 0)
+	return b, known, written, err
 }
 
 // later returns the later end, where the zero time is never, and the later time of issue.

@@ -242,6 +242,58 @@ func TestPutNeverShortens(t *testing.T) {
 	}
 }
 
+// racing is a store where somebody else is faster, each time.
+type racing struct {
+	state.Store
+	before func()
+}
+
+func (r *racing) Write(ctx context.Context, table string, record state.Record, ifAbsent bool) (bool, error) {
+	r.before()
+	return r.Store.Write(ctx, table, record, ifAbsent)
+}
+
+// TestPutsAtOnce: of two replicas that block the same at the same time none shortens what the other made.
+func TestPutsAtOnce(t *testing.T) {
+	c := newClock()
+	s := memory.New(c.Now)
+	faster := newList(t, s, c)
+	var others []Block
+	slower := newList(t, &racing{s, func() {
+		if len(others) > 0 {
+			b := others[0]
+			others = others[1:]
+			put(t, faster, b)
+		}
+	}}, c)
+	session := func(value string, until time.Duration) Block {
+		b := c.block(Block{Kind: Session, Issuer: issuer, Value: value})
+		if until > 0 {
+			b.Until = c.Now().Add(until)
+		}
+		return b
+	}
+	others = []Block{session("new", 0)}
+	if in := put(t, slower, session("new", time.Hour)); !in.Until.IsZero() {
+		t.Errorf("a new block ends at %v, while another made it for ever", in.Until)
+	}
+	put(t, slower, session("longer", time.Minute))
+	others = []Block{session("longer", 3*time.Hour)}
+	if in := put(t, slower, session("longer", 2*time.Hour)); !in.Until.Equal(c.Now().Add(3 * time.Hour)) {
+		t.Errorf("a known block ends at %v", in.Until)
+	}
+	others = []Block{session("longer", 4*time.Hour), session("longer", 5*time.Hour)}
+	if in := put(t, slower, session("longer", 6*time.Hour)); !in.Until.Equal(c.Now().Add(6 * time.Hour)) {
+		t.Errorf("the longest ends at %v", in.Until)
+	}
+	for n := range 2 * attempts {
+		others = append(others, session("busy", time.Duration(n+1)*time.Minute))
+	}
+	if _, _, err := slower.Put(t.Context(), session("busy", time.Hour)); err == nil || errors.Is(err, ErrBlock) {
+		t.Errorf("others are always faster: %v", err)
+	}
+}
+
 // TestReplicas: a change reaches other replicas, and what a store lost is written back by a replica that lives.
 func TestReplicas(t *testing.T) {
 	c := newClock()

@@ -1,20 +1,30 @@
 package assembly
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/net/netutil"
 
 	"github.com/durward-pdp/durward/pdp/assembly/settings"
 )
 
-// maxPublicBody bounds what may be sent to the public listener.
-const maxPublicBody = 64 << 10
+const (
+	// maxPublicBody bounds what may be sent to the public listener.
+	maxPublicBody = 64 << 10
+	// maxPublicConnections bounds who is connected to it at a time: the world must not take the files from the listeners that decide.
+	maxPublicConnections = 1024
+)
 
 // public is the listener for documents that the world may read, and for what issuers send. It answers before the server is ready:
 // nothing on it decides about a request.
@@ -44,6 +54,7 @@ func newPublic(o publicOptions) (*public, error) {
 	if err != nil {
 		return nil, err
 	}
+	listener = netutil.LimitListener(listener, maxPublicConnections)
 	if o.settings.TLS != nil {
 		certificates, err := newCertificates(*o.settings.TLS, o.clock, o.logger)
 		if err != nil {
@@ -59,8 +70,35 @@ func newPublic(o publicOptions) (*public, error) {
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          slog.NewLogLogger(o.logger.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(&strangersLog{logger: o.logger, clock: o.clock}, "", 0),
 	}}, nil
+}
+
+// strangersLog takes what the server says of connections: anybody can make it say so, and at most one such line in ten seconds is kept.
+type strangersLog struct {
+	logger *slog.Logger
+	clock  func() time.Time
+
+	mu     sync.Mutex
+	told   time.Time
+	untold int
+}
+
+// Write takes a line.
+func (l *strangersLog) Write(line []byte) (int, error) {
+	now := l.clock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		if now.Sub(l.told) < handshakeEvery {
+			l.untold++
+			return len(line), nil
+		}
+		l.told = now
+	}
+	l.logger.Warn(strings.TrimSpace(string(line)), "listener", "public", "others_since_the_last_line", l.untold)
+	l.untold = 0
+	return len(line), nil
 }
 
 func (p *public) serve() error {

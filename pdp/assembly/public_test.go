@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log"
+	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,5 +63,60 @@ func TestPublicListener(t *testing.T) {
 	}
 	if p, err := newPublic(publicOptions{settings: &settings.HTTP{}}); p != nil || err != nil {
 		t.Errorf("without an address: %v, error %v", p, err)
+	}
+}
+
+// TestPublicConnectionsAreBounded: who connects beyond the bound waits, and is served when another has gone.
+func TestPublicConnectionsAreBounded(t *testing.T) {
+	p, err := newPublic(publicOptions{settings: &settings.HTTP{Address: "127.0.0.1:0"}, clock: time.Now, logger: (&logged{}).logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.listener.Close() })
+	accepted := make(chan net.Conn, maxPublicConnections+2)
+	go func() {
+		for {
+			c, err := p.listener.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	for range maxPublicConnections + 1 {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	var first net.Conn
+	for range maxPublicConnections {
+		if c := <-accepted; first == nil {
+			first = c
+		}
+	}
+	select {
+	case <-accepted:
+		t.Error("one more than the bound")
+	case <-time.After(50 * time.Millisecond):
+	}
+	_ = first.Close()
+	<-accepted
+}
+
+// TestStrangersLog: failed handshakes, which anybody can make, are few lines; whatever else goes wrong is told.
+func TestStrangersLog(t *testing.T) {
+	var out logged
+	c := &clock{now: instant()}
+	l := log.New(&strangersLog{logger: out.logger(), clock: c.Now}, "", 0)
+	for range 100 {
+		l.Print("http: TLS handshake error from 203.0.113.9:1: EOF")
+	}
+	l.Print("http: panic serving 203.0.113.9:1: x\n")
+	c.advance(handshakeEvery)
+	l.Print("http: TLS handshake error from 203.0.113.9:2: EOF")
+	if text := out.String(); strings.Count(text, "\n") != 3 || !strings.Contains(text, `"others_since_the_last_line":99`) || !strings.Contains(text, "panic serving") {
+		t.Error(text)
 	}
 }

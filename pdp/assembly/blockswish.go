@@ -132,7 +132,7 @@ func doubts(b *blocks.Block, wish *blocksapi.Put, hits []string, all []source) *
 			shortest = shortest4
 		}
 		if prefix.Bits() < shortest {
-			return &refusal{http.StatusBadRequest, fmt.Sprintf("%s is a very wide network; say that it is meant anyway", b.Value)}
+			return &refusal{http.StatusBadRequest, fmt.Sprintf("%s is a very wide network; say that it is meant anyway (--anyway)", b.Value)}
 		}
 		return nil
 	}
@@ -150,7 +150,7 @@ func doubts(b *blocks.Block, wish *blocksapi.Put, hits []string, all []source) *
 		}
 	}
 	slices.Sort(known)
-	return &refusal{http.StatusBadRequest, fmt.Sprintf("no service in force takes such credentials, so nobody would be hit; there are %s. Write it exactly so, or say that it is meant anyway", listOf(known))}
+	return &refusal{http.StatusBadRequest, fmt.Sprintf("no service in force takes such credentials, so nobody would be hit; there are %s. Write it exactly so, or say that it is meant anyway (--anyway)", listOf(known))}
 }
 
 // remarks says what is worth knowing of a block that is taken.

@@ -98,7 +98,7 @@ func TestPublicConnectionsAreBounded(t *testing.T) {
 	}
 	select {
 	case <-accepted:
-		t.Error("one more than the bound")
+		t.Fatal("one more than the bound")
 	case <-time.After(50 * time.Millisecond):
 	}
 	_ = first.Close()

@@ -23,7 +23,7 @@ const (
 )
 
 // ErrBlock is wrapped by errors about a block that cannot be one. Their texts are for whoever made it.
-var ErrBlock = errors.New("no such block")
+var ErrBlock = errors.New("not a block")
 
 // Kind is what a block is about.
 type Kind uint8

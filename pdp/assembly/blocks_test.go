@@ -529,6 +529,32 @@ func TestLogoutRefuses(t *testing.T) {
 	}
 }
 
+// TestLogoutsLeaveRoom: logouts fill the list of blocks but for a part that is the operators'.
+func TestLogoutsLeaveRoom(t *testing.T) {
+	w := newBlocksWorld(t)
+	send, counted := w.endpoint()
+	for i := range blocks.Most - reservedBlocks {
+		if _, err := w.store.Store.Write(t.Context(), blocks.Table, state.Record{ID: fmt.Sprint(i)}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.list.Room(); n != blocks.Most { // of what was last read
+		t.Fatal(n)
+	}
+	for i, want := range []int{200, 400} { // the first brings what is shared
+		if a := send(logoutPath, url.Values{"logout_token": {w.logout(map[string]any{"jti": fmt.Sprint(i), "sid": fmt.Sprint(i)})}}, nil); a.Code != want {
+			t.Errorf("%d: %d %s", i, a.Code, a.Body)
+		}
+	}
+	do, _ := w.admin()
+	if status, text := do("POST", blocksapi.PutPath, blocksapi.Put{Kind: "session", Issuer: corpIssuer, Value: "s9", Reason: "stolen"}, nil); status != 200 {
+		t.Error(status, text)
+	}
+	if counted[logoutFailed] != 1 || !strings.Contains(w.log.String(), "is for operators") {
+		t.Error(counted, w.log.String())
+	}
+}
+
 // decide asks for an order with a token, and returns the reason.
 func (w *blocksWorld) decide(raw string) string {
 	w.t.Helper()

@@ -33,6 +33,8 @@ const (
 	logoutTimeout = 5 * time.Second
 	// logoutRate is how many signatures a second are verified for whoever sends them: some percent of a processor.
 	logoutRate = 100
+	// reservedBlocks is what logouts leave of the list: whoever logs in and out all day must not keep operators from blocking.
+	reservedBlocks = blocks.Most / 10
 	// clockSkew is how far the clocks of issuers and replicas may be apart, beyond a token's life.
 	clockSkew = 2 * time.Minute
 )
@@ -113,6 +115,10 @@ func (e *logoutEndpoint) logOut(w http.ResponseWriter, r *http.Request) (outcome
 		return logoutRefused, "the logout token is not valid here"
 	}
 	b := blockOfLogout(bundle, &logout, e.journal.clock())
+	if e.list.Room() < reservedBlocks {
+		e.logger.Error("a logout was not carried out: the rest of the list of blocks is for operators", "bundle", bundle, "authenticator", authenticator, "block", b.ID())
+		return logoutFailed, "the logout could not be carried out"
+	}
 	// Before the mark: a token that was seen and had no effect could not be sent again. It always blocks the same until the same time.
 	in, _, err := e.list.Put(r.Context(), *b)
 	if err != nil {

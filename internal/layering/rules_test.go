@@ -116,6 +116,7 @@ var owners = []owner{
 	{"github.com/alecthomas/kong", []string{"cmd/..."}, "flags are the command's"},
 	{"github.com/zitadel/oidc/v3", nil, "a real OpenID provider, for tests"},
 	{"github.com/go-jose/go-jose/v4", nil, "the provider's keys, for tests: the product has one library of tokens"},
+	{"golang.org/x/net/netutil", []string{"pdp/assembly"}, "listeners bound their connections where they are opened"},
 	{"golang.org/x/sync", []string{"pdp", "pdp/stage/identity", "pdp/bundle", "pdp/assembly", "pdp/audit", "ratelimiter/redis", "cmd/..."}, "only where goroutines are joined"},
 }
 

@@ -529,6 +529,78 @@ func TestLogoutRefuses(t *testing.T) {
 	}
 }
 
+// TestLogoutFlood: strangers who send as much as they can keep no issuer out that sent a good token lately; nor does one who was good once
+// get more than its rate.
+func TestLogoutFlood(t *testing.T) {
+	w := newBlocksWorld(t)
+	send, counted := w.endpoint()
+	from := func(address, raw string) int {
+		t.Helper()
+		return send(logoutPath, url.Values{"logout_token": {raw}}, func(r *http.Request) {
+			*r = *r.WithContext(context.WithValue(r.Context(), originKey{}, origin{peer: netip.AddrPortFrom(netip.MustParseAddr(address), 443)}))
+		}).Code
+	}
+	n := 0
+	good := func() string {
+		n++
+		return w.logout(map[string]any{"jti": fmt.Sprint(n), "sid": fmt.Sprint(n)})
+	}
+	const idp = "192.0.2.1"
+	if status := from(idp, good()); status != 200 {
+		t.Fatal(status)
+	}
+	for i := range 3 * logoutRate {
+		from(fmt.Sprintf("203.0.113.%d", i%250), "a.b.c")
+	}
+	if a, b := from(idp, good()), from("198.51.100.1", good()); a != 200 || b != 400 || counted[logoutBusy] < logoutRate {
+		t.Errorf("the issuer %d, one that nobody knows yet %d, %v", a, b, counted)
+	}
+	w.clock.advance(time.Minute)
+	busy := counted[logoutBusy]
+	for range 2 * logoutRate {
+		from(idp, "a.b.c")
+	}
+	if got := counted[logoutBusy] - busy; got < logoutRate/2 {
+		t.Errorf("of a known sender %d were too many", got)
+	}
+	for i := range 2 * maxLogoutSenders { // the last ones are known
+		w.clock.advance(time.Second)
+		from(fmt.Sprintf("198.51.100.%d", i), good())
+	}
+	for range 3 * logoutRate {
+		from("203.0.113.1", "a.b.c")
+	}
+	if first, last := from("198.51.100.0", good()), from(fmt.Sprintf("198.51.100.%d", 2*maxLogoutSenders-1), good()); first != 400 || last != 200 {
+		t.Errorf("the first %d, the last %d", first, last)
+	}
+}
+
+// TestLogoutsLeaveRoom: logouts fill the list of blocks but for a part that is the operators'.
+func TestLogoutsLeaveRoom(t *testing.T) {
+	w := newBlocksWorld(t)
+	send, counted := w.endpoint()
+	for i := range blocks.Most - reservedBlocks {
+		if _, err := w.store.Store.Write(t.Context(), blocks.Table, state.Record{ID: fmt.Sprint(i)}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.list.Room(); n != blocks.Most { // of what was last read
+		t.Fatal(n)
+	}
+	for i, want := range []int{200, 400} { // the first brings what is shared
+		if a := send(logoutPath, url.Values{"logout_token": {w.logout(map[string]any{"jti": fmt.Sprint(i), "sid": fmt.Sprint(i)})}}, nil); a.Code != want {
+			t.Errorf("%d: %d %s", i, a.Code, a.Body)
+		}
+	}
+	do, _ := w.admin()
+	if status, text := do("POST", blocksapi.PutPath, blocksapi.Put{Kind: "session", Issuer: corpIssuer, Value: "s9", Reason: "stolen"}, nil); status != 200 {
+		t.Error(status, text)
+	}
+	if counted[logoutFailed] != 1 || !strings.Contains(w.log.String(), "is for operators") {
+		t.Error(counted, w.log.String())
+	}
+}
+
 // decide asks for an order with a token, and returns the reason.
 func (w *blocksWorld) decide(raw string) string {
 	w.t.Helper()

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -31,8 +32,12 @@ const (
 	maxLogoutBody = 32 << 10
 	// logoutTimeout bounds what a logout waits for: what is shared, and its record.
 	logoutTimeout = 5 * time.Second
-	// logoutRate is how many signatures a second are verified for whoever sends them: some percent of a processor.
-	logoutRate = 100
+	// logoutRate is how many signatures a second are verified for whoever sends them, some percent of a processor; and of each of the last
+	// addresses that sent a good one, maxLogoutSenders at most: strangers cannot take an issuer's turn.
+	logoutRate       = 100
+	maxLogoutSenders = 16
+	// reservedBlocks is what logouts leave of the list: whoever logs in and out all day must not keep operators from blocking.
+	reservedBlocks = blocks.Most / 10
 	// clockSkew is how far the clocks of issuers and replicas may be apart, beyond a token's life.
 	clockSkew = 2 * time.Minute
 )
@@ -48,9 +53,16 @@ type logoutEndpoint struct {
 	count    func(outcome string)
 	rate     gcra.Rate
 
-	mu   sync.Mutex
-	next gcra.Instant // of rate
-	told time.Time    // when the log last heard of a refusal
+	mu      sync.Mutex
+	next    gcra.Instant // of rate, for strangers
+	senders []logoutSender
+	told    time.Time // when the log last heard of a refusal
+}
+
+// logoutSender is an address that sent a good logout token, the latest last.
+type logoutSender struct {
+	address netip.Addr
+	next    gcra.Instant
 }
 
 func newLogoutEndpoint(e *logoutEndpoint) (_ *logoutEndpoint, err error) {
@@ -100,7 +112,8 @@ func (e *logoutEndpoint) logOut(w http.ResponseWriter, r *http.Request) (outcome
 	if !ok {
 		return logoutRefused, "the request must be a form with one logout_token"
 	}
-	if !e.hasRoom() {
+	sender := originOf(r).peer.Addr()
+	if !e.hasRoom(sender) {
 		return logoutBusy, "too many logouts at once"
 	}
 	bundle, authenticator := r.PathValue("bundle"), r.PathValue("authenticator")
@@ -112,7 +125,12 @@ func (e *logoutEndpoint) logOut(w http.ResponseWriter, r *http.Request) (outcome
 		}
 		return logoutRefused, "the logout token is not valid here"
 	}
+	e.trust(sender)
 	b := blockOfLogout(bundle, &logout, e.journal.clock())
+	if e.list.Room() < reservedBlocks {
+		e.logger.Error("a logout was not carried out: the rest of the list of blocks is for operators", "bundle", bundle, "authenticator", authenticator, "block", b.ID())
+		return logoutFailed, "the logout could not be carried out"
+	}
 	// Before the mark: a token that was seen and had no effect could not be sent again. It always blocks the same until the same time.
 	in, _, err := e.list.Put(r.Context(), *b)
 	if err != nil {
@@ -146,16 +164,38 @@ func logoutToken(w http.ResponseWriter, r *http.Request) (string, bool) {
 	return values[0], true
 }
 
-// hasRoom says whether one more signature may be verified now.
-func (e *logoutEndpoint) hasRoom() bool {
+// hasRoom says whether one more signature may be verified now for whoever sends it.
+func (e *logoutEndpoint) hasRoom(sender netip.Addr) bool {
 	now := e.journal.clock().UnixMicro()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	next, ok := e.rate.Take(e.next, now, 1)
+	next := &e.next
+	if i := e.sender(sender); i >= 0 {
+		next = &e.senders[i].next
+	}
+	taken, ok := e.rate.Take(*next, now, 1)
 	if ok {
-		e.next = next
+		*next = taken
 	}
 	return ok
+}
+
+// trust gives a sender of a good token a rate of its own, in the place of the one that sent none for the longest time.
+func (e *logoutEndpoint) trust(sender netip.Addr) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := logoutSender{address: sender, next: e.next}
+	if i := e.sender(sender); i >= 0 {
+		known = e.senders[i]
+		e.senders = slices.Delete(e.senders, i, i+1)
+	} else if len(e.senders) == maxLogoutSenders {
+		e.senders = slices.Delete(e.senders, 0, 1)
+	}
+	e.senders = append(e.senders, known)
+}
+
+func (e *logoutEndpoint) sender(address netip.Addr) int {
+	return slices.IndexFunc(e.senders, func(s logoutSender) bool { return s.address == address })
 }
 
 // verify checks the token with the keys of the authenticator, as any service of the bundle has it.

@@ -1,12 +1,10 @@
 package assembly
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -70,35 +68,35 @@ func newPublic(o publicOptions) (*public, error) {
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          log.New(&strangersLog{logger: o.logger, clock: o.clock}, "", 0),
+		ErrorLog:          slog.NewLogLogger(&strangersLog{Handler: o.logger.Handler(), clock: o.clock}, slog.LevelWarn),
 	}}, nil
 }
 
 // strangersLog takes what the server says of connections: anybody can make it say so, and at most one such line in ten seconds is kept.
 type strangersLog struct {
-	logger *slog.Logger
-	clock  func() time.Time
+	slog.Handler
+	clock func() time.Time
 
 	mu     sync.Mutex
 	told   time.Time
 	untold int
 }
 
-// Write takes a line.
-func (l *strangersLog) Write(line []byte) (int, error) {
+// Handle takes a line.
+func (l *strangersLog) Handle(ctx context.Context, r slog.Record) error {
 	now := l.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+	if strings.HasPrefix(r.Message, "http: TLS handshake error") {
 		if now.Sub(l.told) < handshakeEvery {
 			l.untold++
-			return len(line), nil
+			return nil
 		}
 		l.told = now
 	}
-	l.logger.Warn(strings.TrimSpace(string(line)), "listener", "public", "others_since_the_last_line", l.untold)
+	r.AddAttrs(slog.String("listener", "public"), slog.Int("others_since_the_last_line", l.untold))
 	l.untold = 0
-	return len(line), nil
+	return l.Handler.Handle(ctx, r)
 }
 
 func (p *public) serve() error {

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -109,7 +109,7 @@ func TestPublicConnectionsAreBounded(t *testing.T) {
 func TestStrangersLog(t *testing.T) {
 	var out logged
 	c := &clock{now: instant()}
-	l := log.New(&strangersLog{logger: out.logger(), clock: c.Now}, "", 0)
+	l := slog.NewLogLogger(&strangersLog{Handler: out.logger().Handler(), clock: c.Now}, slog.LevelWarn)
 	for range 100 {
 		l.Print("http: TLS handshake error from 203.0.113.9:1: EOF")
 	}

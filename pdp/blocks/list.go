@@ -60,6 +60,9 @@ func New(o Options) (*List, error) {
 // Synced returns when the store was last known to hold nothing else than this copy; the zero time for never.
 func (l *List) Synced() time.Time { return l.table.Synced() }
 
+// Room returns how many blocks more there may be, at least.
+func (l *List) Room() int { return max(0, Most-l.table.Len()) }
+
 // Unreadable counts what the store held and this version could not read. It blocks nobody.
 func (l *List) Unreadable() int64 { return l.unreadable.Load() }
 

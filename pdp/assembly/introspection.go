@@ -95,21 +95,21 @@ func (l *introspectionLog) event(e introspection.Event) {
 	issuer.outcome = e.Outcome
 	if issuer.may(now) {
 		issuer.told = now
-		l.logger.Error(issuerTrouble(e.Outcome), append(fields, "outcome", string(e.Outcome), "error", e.Error.Error(), "cause", text(e.Error.Unwrap()))...)
+		l.tell(e.Outcome, append(fields, "outcome", string(e.Outcome), "error", e.Error.Error(), "cause", text(e.Error.Unwrap())))
 	}
 }
 
-// issuerTrouble says what an outcome means for an operator.
-func issuerTrouble(o introspection.Outcome) string {
+// tell says what an outcome means for an operator.
+func (l *introspectionLog) tell(o introspection.Outcome, fields []any) {
 	switch o {
 	case introspection.Unauthorized:
-		return "issuer does not accept this client: the secret or certificate is wrong"
+		l.logger.Error("issuer does not accept this client: the secret or certificate is wrong", fields...)
 	case introspection.Forbidden:
-		return "issuer does not let this client ask about a token: the client may not introspect, or a filter before the issuer refuses the token"
+		l.logger.Error("issuer does not let this client ask about a token: the client may not introspect, or a filter before the issuer refuses the token", fields...)
 	case introspection.Refused, introspection.Malformed:
-		return "issuer gives no sound answer about a token: requests with such tokens are denied"
+		l.logger.Error("issuer gives no sound answer about a token: requests with such tokens are denied", fields...)
 	default:
-		return "issuer cannot be asked about tokens: requests with new ones are denied"
+		l.logger.Error("issuer cannot be asked about tokens: requests with new ones are denied", fields...)
 	}
 }
 

@@ -33,7 +33,7 @@ type Secrets interface {
 type Options struct {
 	Fetcher Fetcher
 	Secrets Secrets
-	// Clock is the time, time.Now where it is nil; Random the source of the ids of assertions.
+	// Clock is the time, and may be nil without a Fetcher; Random the source of the ids of assertions.
 	Clock  func() time.Time
 	Random io.Reader
 	// Patient lets calls take as long as they take: for tools whose server is in the same process.
@@ -92,8 +92,8 @@ func New(o Options) *Client {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 64 << 20
 	}
-	if o.Clock == nil {
-		o.Clock = time.Now
+	if o.Clock == nil && o.Fetcher == nil {
+		o.Clock = func() time.Time { return time.Time{} }
 	}
 	return &Client{
 		options:   o,

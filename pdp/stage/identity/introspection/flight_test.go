@@ -260,4 +260,6 @@ func TestNothingAround(t *testing.T) {
 	bare := newWorld(t, func(_ *world, o *Options) { o.Secrets = nil })
 	bare.wantError(t, bare.open(t), "tok-1", Unready)
 	bare.wantCalls(t, 0)
+	w.client = New(Options{})
+	w.wantError(t, w.open(t), "tok-1", Unready)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -57,20 +58,12 @@ type blockTokenCommand struct {
 // Run blocks a token.
 func (c *blockTokenCommand) Run(ctx context.Context, s streams) error {
 	wish := blocksapi.Put{Kind: "token", Issuer: c.Issuer, Value: c.JTI, Until: c.Until}
-	if c.JTI == "-" {
-		t, err := tokenFrom(s.in)
-		if err != nil {
-			return err
-		}
-		if wish.Value = t.Unverified("jti"); wish.Value == "" {
-			return fmt.Errorf("%w token: it has no jti; block its session, or its subject with --before", errInvalid)
-		}
-		if wish.Issuer == "" {
-			wish.Issuer = t.Issuer()
-		}
-		if end := t.UnverifiedExpiry(); wish.Until == "" && !end.IsZero() {
-			wish.Until = end.Add(time.Minute).UTC().Format(time.RFC3339)
-		}
+	t, err := fillFrom(s.in, &wish, "jti", "block its session, or its subject with --before")
+	if err != nil {
+		return err
+	}
+	if t != nil && wish.Until == "" && !t.UnverifiedExpiry().IsZero() {
+		wish.Until = t.UnverifiedExpiry().Add(time.Minute).UTC().Format(time.RFC3339)
 	}
 	return c.Flags.put(ctx, s, &wish)
 }
@@ -85,17 +78,8 @@ type blockSessionCommand struct {
 // Run blocks a session.
 func (c *blockSessionCommand) Run(ctx context.Context, s streams) error {
 	wish := blocksapi.Put{Kind: "session", Issuer: c.Issuer, Value: c.SID, Until: c.Until}
-	if c.SID == "-" {
-		t, err := tokenFrom(s.in)
-		if err != nil {
-			return err
-		}
-		if wish.Value = t.Unverified("sid"); wish.Value == "" {
-			return fmt.Errorf("%w token: it has no sid; block its subject with --before", errInvalid)
-		}
-		if wish.Issuer == "" {
-			wish.Issuer = t.Issuer()
-		}
+	if _, err := fillFrom(s.in, &wish, "sid", "block its subject with --before"); err != nil {
+		return err
 	}
 	return c.Flags.put(ctx, s, &wish)
 }
@@ -209,6 +193,23 @@ func (c *blockLiftCommand) Run(ctx context.Context, s streams) error {
 
 // maxTokenLength is the longest token that any server takes.
 const maxTokenLength = 16 << 10
+
+// fillFrom completes a wish whose value is "-" from a claim and the issuer of a token, which it returns; nil for another value. Instead
+// says what to do where the token lacks the claim.
+func fillFrom(in io.Reader, wish *blocksapi.Put, claim, instead string) (*token.Token, error) {
+	if wish.Value != "-" {
+		return nil, nil
+	}
+	t, err := tokenFrom(in)
+	if err != nil {
+		return nil, err
+	}
+	if wish.Value = t.Unverified(claim); wish.Value == "" {
+		return nil, fmt.Errorf("%w token: it has no %s; %s", errInvalid, claim, instead)
+	}
+	wish.Issuer = cmp.Or(wish.Issuer, t.Issuer())
+	return t, nil
+}
 
 // tokenFrom reads a token. Neither it nor a part of it is ever printed.
 func tokenFrom(in io.Reader) (*token.Token, error) {

@@ -369,6 +369,8 @@ type Route struct {
 	Assurance *assurance `yaml:"assurance"`
 	// Require is empty, or bound for a route that takes only credentials bound to a key or certificate of the client.
 	Require string `yaml:"require"`
+	// Revocation overrides the service's failure mode of blocks; what it leaves out is the service's.
+	Revocation *revocation `yaml:"revocation"`
 	// Same lists attributes that must be present and equal.
 	Same []Attribute `yaml:"same"`
 	// Limits name limits; they are added to the defaults.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/durward-pdp/durward/pdp/blocks"
+	"github.com/durward-pdp/durward/pdp/bundle/format"
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
@@ -23,40 +24,58 @@ const (
 	staleAllows           // what was known counts, also when it is nothing
 )
 
-// revocation is a service's failure mode for blocks.
+// revocation is a route's failure mode for blocks.
 type revocation struct {
 	mode   staleMode
 	maxAge time.Duration
 }
 
-// revocation reads the failure mode.
-func (c *compiler) revocation() {
-	out := revocation{mode: staleCounts, maxAge: defaultMaxAge}
-	c.part.revocation = out
-	configured := c.service.Identity.Revocation
-	if configured == nil {
-		return
+// serviceRevocation is the failure mode of a service's routes that write none.
+func (c *compiler) serviceRevocation() revocation {
+	preset := revocation{mode: staleCounts, maxAge: defaultMaxAge}
+	if written := c.service.Identity.Revocation; written != nil {
+		return c.revocation("$.identity.revocation", written.OnError, written.MaxAge, preset)
 	}
-	if configured.MaxAge != nil {
-		if out.maxAge = time.Duration(*configured.MaxAge); out.maxAge < time.Second || out.maxAge > longestMaxAge {
-			c.inService("$.identity.revocation.max_age", "max_age is from 1s to 24h")
+	return preset
+}
+
+// routeRevocation is the failure mode of a route: what it leaves out is the service's.
+func (c *compiler) routeRevocation(at string, r *format.Route, m mode, preset revocation) revocation {
+	written := r.Revocation
+	if written == nil {
+		return preset
+	}
+	at += ".revocation"
+	if r.Access == "public" || m == modeNone {
+		c.inService(at, "no credential is looked at here, so none could be blocked")
+	}
+	return c.revocation(at, written.OnError, written.MaxAge, preset)
+}
+
+// revocation reads a failure mode; what is left out is preset.
+func (c *compiler) revocation(at, onError string, maxAge *format.Duration, preset revocation) revocation {
+	out := preset
+	if maxAge != nil {
+		if out.maxAge = time.Duration(*maxAge); out.maxAge < time.Second || out.maxAge > longestMaxAge {
+			c.inService(at+".max_age", "max_age is from 1s to 24h")
 		}
 	}
-	switch configured.OnError {
-	case "", "stale":
+	switch onError {
+	case "":
+	case "stale":
 		out.mode = staleCounts
 	case "deny":
 		out.mode = staleDenies
 	case "allow":
 		out.mode = staleAllows
 	default:
-		c.inService("$.identity.revocation.on_error", fmt.Sprintf("%q is no failure mode; write stale, deny or allow", configured.OnError))
+		c.inService(at+".on_error", fmt.Sprintf("%q is no failure mode; write stale, deny or allow", onError))
 	}
-	c.part.revocation = out
+	return out
 }
 
 // checkRevoked refuses what is revoked, and notes what blocks the subject for checkBlocked.
-func (p *part) checkRevoked(c *pipeline.Case, _ *requirement, who *proven) refusal {
+func (p *part) checkRevoked(c *pipeline.Case, route *requirement, who *proven) refusal {
 	if p.blocks == nil {
 		return refusal{}
 	}
@@ -74,16 +93,16 @@ func (p *part) checkRevoked(c *pipeline.Case, _ *requirement, who *proven) refus
 	if who.blocked != nil {
 		return refusal{} // what is known suffices
 	}
-	return p.checkFresh(c)
+	return p.checkFresh(c, route.revocation)
 }
 
 // checkFresh says what a copy of the blocks that is too old means.
-func (p *part) checkFresh(c *pipeline.Case) refusal {
+func (p *part) checkFresh(c *pipeline.Case, r revocation) refusal {
 	synced := p.blocks.Synced()
-	if !synced.IsZero() && c.Now.Sub(synced) <= p.revocation.maxAge {
+	if !synced.IsZero() && c.Now.Sub(synced) <= r.maxAge {
 		return refusal{}
 	}
-	if p.revocation.mode == staleAllows || p.revocation.mode == staleCounts && !synced.IsZero() {
+	if r.mode == staleAllows || r.mode == staleCounts && !synced.IsZero() {
 		c.Verdict.Degraded = true
 		return refusal{}
 	}

@@ -34,7 +34,9 @@ func newBlockedWorld(t testing.TB, settings string, synced bool) (*world, *block
 	}
 	w := newWorld(t)
 	w.stage = New(Options{Blocks: list, TokenCache: 1 << 20}) // what is known of a token before it is blocked must not count
-	w.files["services/orders/service.yaml"] = strings.Replace(serviceYAML, "mode: required,", "mode: required, "+settings, 1)
+	settings, ofRoute, _ := strings.Cut(settings, "ROUTE")
+	text := strings.Replace(serviceYAML, "mode: required,", "mode: required, "+settings, 1)
+	w.files["services/orders/service.yaml"] = strings.Replace(text, "{name: read,", "{name: read, "+ofRoute, 1)
 	b, s := load(t, w.files)
 	compiled, problems := w.stage.Compile(b, s)
 	if len(problems) > 0 {
@@ -162,7 +164,7 @@ func TestScopesComeAfterBlocks(t *testing.T) {
 	wantBlocked(t, w, w.bearer(routeWrite, w.mint(t, nil)))
 }
 
-// testStaleBlocks: what a copy that is too old means, by the service's failure mode. What it knows counts in any mode.
+// testStaleBlocks: what a copy that is too old means, by the failure mode of the service or of the route. What it knows counts in any mode.
 func testStaleBlocks(t *testing.T) {
 	const (
 		passes   = "passes"
@@ -170,10 +172,17 @@ func testStaleBlocks(t *testing.T) {
 		denied   = "denied"
 	)
 	for _, row := range []struct {
-		settings string
+		settings string        // of the service; what follows ROUTE is the route's
 		age      time.Duration // of the copy; negative for one that never was
 		want     string
 	}{
+		{"ROUTE revocation: {on_error: deny},", time.Minute, passes}, {"ROUTE revocation: {on_error: deny},", time.Minute + 1, denied},
+		{"revocation: {on_error: deny, max_age: 5s}, ROUTE revocation: {on_error: allow},", 5 * time.Second, passes},
+		{"revocation: {on_error: deny, max_age: 5s}, ROUTE revocation: {on_error: allow},", 6 * time.Second, degraded},
+		{"revocation: {on_error: deny, max_age: 5s}, ROUTE revocation: {on_error: allow},", -1, degraded},
+		{"revocation: {on_error: deny, max_age: 5s}, ROUTE revocation: {max_age: 20s},", 20 * time.Second, passes},
+		{"revocation: {on_error: deny, max_age: 5s}, ROUTE revocation: {max_age: 20s},", 21 * time.Second, denied},
+		{"revocation: {on_error: allow}, ROUTE revocation: {on_error: stale},", -1, denied},
 		{"", time.Minute, passes}, {"", time.Minute + 1, degraded}, {"", -1, denied}, {"", 1000 * time.Hour, degraded},
 		{"revocation: {on_error: stale, max_age: 5s},", 5 * time.Second, passes}, {"revocation: {on_error: stale, max_age: 5s},", 6 * time.Second, degraded},
 		{"revocation: {on_error: deny},", time.Minute, passes}, {"revocation: {on_error: deny},", time.Minute + 1, denied}, {"revocation: {on_error: deny},", -1, denied},
@@ -185,7 +194,7 @@ func testStaleBlocks(t *testing.T) {
 		c.Now = testNow.Add(max(row.age, 0))
 		// The token's own times are not the point here.
 		who := proven{}
-		r := part.checkRevoked(c, nil, &who)
+		r := part.checkRevoked(c, &part.routes[routeRead], &who)
 		got := denied
 		switch {
 		case !r.is() && c.Verdict.Degraded:
@@ -203,7 +212,7 @@ func testStaleBlocks(t *testing.T) {
 		}
 		block(t, list, blocks.Block{Kind: blocks.Token, Issuer: corpIssuer, Value: "jti-marker"})
 		who.Issuer, who.TokenID = corpIssuer, "jti-marker"
-		if r := part.checkRevoked(c, nil, &who); r.reason != revoked {
+		if r := part.checkRevoked(c, &part.routes[routeRead], &who); r.reason != revoked {
 			t.Errorf("%q with a copy of age %s: what is known does not count: %v", row.settings, row.age, r)
 		}
 	}
@@ -233,7 +242,7 @@ func TestBlockChecksAllocateNothing(t *testing.T) {
 		t.Fatal(r)
 	}
 	if n := testing.AllocsPerRun(100, func() {
-		if part.checkRevoked(c, nil, &who).is() || part.checkBlocked(c, nil, &who).is() {
+		if part.checkRevoked(c, &part.routes[routeRead], &who).is() || part.checkBlocked(c, nil, &who).is() {
 			t.Error("refused")
 		}
 	}); n != 0 {
@@ -242,15 +251,24 @@ func TestBlockChecksAllocateNothing(t *testing.T) {
 }
 
 func TestRevocationIsCompiled(t *testing.T) {
-	for settings, want := range map[string]string{
-		"revocation: {on_error: maybe},": `"maybe" is no failure mode; write stale, deny or allow`, "revocation: {max_age: 0s},": "max_age is from 1s to 24h",
-		"revocation: {max_age: 25h},": "max_age is from 1s to 24h",
+	const inService, inRoute = "mode: required,", "{name: read,"
+	for _, row := range []struct {
+		after, settings, want string
+		line                  int
+	}{
+		{inService, "revocation: {on_error: maybe},", `"maybe" is no failure mode; write stale, deny or allow`, 4},
+		{inService, "revocation: {max_age: 0s},", "max_age is from 1s to 24h", 4},
+		{inService, "revocation: {max_age: 25h},", "max_age is from 1s to 24h", 4},
+		{inRoute, "revocation: {on_error: maybe},", `"maybe" is no failure mode; write stale, deny or allow`, 7},
+		{inRoute, "revocation: {max_age: 0s},", "max_age is from 1s to 24h", 7},
+		{"{name: health,", "revocation: {on_error: deny},", "no credential is looked at here, so none could be blocked", 6},
+		{"{name: open,", "revocation: {},", "no credential is looked at here, so none could be blocked", 10},
 	} {
 		w := newWorld(t)
-		w.files["services/orders/service.yaml"] = strings.Replace(serviceYAML, "mode: required,", "mode: required, "+settings, 1)
+		w.files["services/orders/service.yaml"] = strings.Replace(serviceYAML, row.after, row.after+" "+row.settings, 1)
 		b, s := load(t, w.files)
-		if _, problems := w.stage.Compile(b, s); len(problems) != 1 || problems[0].Message != want || problems[0].Line != 4 {
-			t.Errorf("%s: %v", settings, problems)
+		if _, problems := w.stage.Compile(b, s); len(problems) != 1 || problems[0].Message != row.want || problems[0].Line != row.line {
+			t.Errorf("%s %s: %v", row.after, row.settings, problems)
 		}
 	}
 }

@@ -221,6 +221,7 @@ func (c *compiler) routes() {
 	preset := c.mode("$.identity.mode", c.service.Identity.Mode, modeRequired)
 	c.requirable("$.identity.require", c.service.Identity.Require)
 	c.part.routes = make([]requirement, len(c.service.Routes))
+	revoked := c.serviceRevocation()
 	unmet := false
 	for i := range c.service.Routes {
 		r := &c.service.Routes[i]
@@ -228,7 +229,7 @@ func (c *compiler) routes() {
 		mode := c.mode(at+".identity", r.Identity, preset)
 		c.scopes(at, r.Scopes, mode)
 		c.part.routes[i] = requirement{mode: mode, scopes: slices.Clone(r.Scopes), challenge: scopeChallenge(c.service, r.Scopes), bound: c.bound(at, r, mode),
-			assurance: c.assurance(at, r, mode)}
+			assurance: c.assurance(at, r, mode), revocation: c.routeRevocation(at, r, mode, revoked)}
 		unmet = unmet || r.Access != "public" && mode != modeNone && len(c.service.Identity.Accept) == 0
 	}
 	if unmet {

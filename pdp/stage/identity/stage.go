@@ -52,8 +52,7 @@ type part struct {
 	proofs       *proofs           // nil where the service takes none
 	metadata     metadata
 	blocks       *blocks.List // nil where nothing is blocked
-	revocation   revocation
-	keyOffered   func() // may be nil
+	keyOffered   func()       // may be nil
 }
 
 // requirement is what one route needs of a subject.
@@ -61,6 +60,8 @@ type requirement struct {
 	mode   mode
 	scopes []string
 	bound  bool // only credentials that are bound
+	// revocation is what happens where this replica does not know recently enough what is blocked.
+	revocation revocation
 	// challenge is the WWW-Authenticate of a subject that lacks a scope.
 	challenge string
 	// assurance is the login strength; the zero assurance needs none.
@@ -99,7 +100,6 @@ func (s *Stage) Compile(b *format.Bundle, service *format.Service) (any, format.
 	c.places()
 	c.proofs()
 	c.metadata()
-	c.revocation()
 	c.routes()
 	c.define()
 	if len(c.problems) > 0 {

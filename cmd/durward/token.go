@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +36,8 @@ type tokenInspectCommand struct {
 
 // inspected is what the command prints; docs/guide/check.md describes the JSON form. No part of it lets anybody use the token.
 type inspected struct {
+	// Hash is the credential_hash of records.
+	Hash   string      `json:"credential_hash"`
 	Header tokenHeader `json:"header"`
 	// Malformed is why nothing else is known.
 	Malformed string                 `json:"malformed,omitzero"`
@@ -72,7 +76,8 @@ func (c *tokenInspectCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	x := &inspected{Claims: []tokenClaim{}, now: c.Now.Time}
+	sum := sha256.Sum256([]byte(raw))
+	x := &inspected{Hash: hex.EncodeToString(sum[:]), Claims: []tokenClaim{}, now: c.Now.Time}
 	if x.now.IsZero() {
 		x.now = time.Now()
 	}
@@ -212,9 +217,11 @@ func kindOf(value any) string {
 func (x *inspected) writeTo(p *page) {
 	if x.Malformed != "" {
 		p.addf("no token: %s\n", shown(x.Malformed))
+		p.row("hash", x.Hash)
 		return
 	}
 	p.addf("token, not verified unless a check below says so\n")
+	p.row("hash", x.Hash)
 	p.row("alg", x.Header.Algorithm)
 	p.row("typ", x.Header.Type)
 	p.row("kid", x.Header.KeyID)

@@ -105,6 +105,9 @@ func (e *encoder) request(entry *Entry) {
 	if c := r.Certificate; c != nil {
 		e.object("certificate", func() { e.certificate(c) })
 	}
+	if sum := &entry.Verdict.Explanation.Credential; *sum != [len(sum)]byte{} {
+		e.hex("credential_hash", sum[:])
+	}
 }
 
 func (e *encoder) peer(p *request.Peer) {
@@ -120,12 +123,16 @@ func (e *encoder) peer(p *request.Peer) {
 func (e *encoder) certificate(c *request.Certificate) {
 	e.text("subject", c.Subject, maxLong)
 	e.texts("sans", c.SANs())
-	e.key("thumbprint")
-	e.open('"')
-	e.buf = hex.AppendEncode(e.buf, c.Thumbprint[:])
-	e.close('"')
+	e.hex("thumbprint", c.Thumbprint[:])
 	e.instant("not_after", c.NotAfter)
 	e.flag("unseen", c.Unseen)
+}
+
+func (e *encoder) hex(key string, value []byte) {
+	e.key(key)
+	e.open('"')
+	e.buf = hex.AppendEncode(e.buf, value)
+	e.close('"')
 }
 
 // params writes the listed path parameters.

@@ -51,9 +51,10 @@ func fullEntry() *Entry {
 			Obligations: verdict.Obligations{SetUpstream: []verdict.Field{{Name: "x-token", Value: "planted-minted-token"}}},
 			Explanation: verdict.Explanation{
 				Bundle: "acme", Revision: "sha256:77", Policy: "main", Rule: "policy.csv:3", RuleID: "ab12", Limit: "per-subject", Detail: "a detail",
-				Observed:  verdict.NoMatchingRule,
-				Candidate: &verdict.Candidate{Policy: "main", Reason: verdict.RuleDenied, Rule: "policy.next.csv:4", RuleID: "cd34", Disagrees: true},
-				Limits:    []verdict.LimitState{{Name: "per-subject", Quota: 100, Remaining: 1, Window: time.Minute, RetryAfter: 2 * time.Millisecond, Refused: true, Shadow: true, Degraded: true, Leased: true}},
+				Credential: [32]byte{3, 4},
+				Observed:   verdict.NoMatchingRule,
+				Candidate:  &verdict.Candidate{Policy: "main", Reason: verdict.RuleDenied, Rule: "policy.next.csv:4", RuleID: "cd34", Disagrees: true},
+				Limits:     []verdict.LimitState{{Name: "per-subject", Quota: 100, Remaining: 1, Window: time.Minute, RetryAfter: 2 * time.Millisecond, Refused: true, Shadow: true, Degraded: true, Leased: true}},
 			},
 		},
 		Action: "orders:read", ResourceType: "order", ResourceID: "7",

@@ -5,6 +5,7 @@
 package verdict
 
 import (
+	"crypto/sha256"
 	"errors"
 	"time"
 )
@@ -105,6 +106,8 @@ type Explanation struct {
 	Policy string
 	// Rule is where the deciding rule stands (file:line); RuleID is its stable hash.
 	Rule, RuleID string
+	// Credential is the SHA-256 of the token or key that came with the request, good or not; zero for none.
+	Credential [sha256.Size]byte
 	// Limit is the name of the limit that refused.
 	Limit string
 	// Limits are the limits that were looked at, with what is left.

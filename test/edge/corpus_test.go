@@ -10,6 +10,7 @@ import (
 	"crypto/sha512"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"hash"
@@ -569,6 +570,7 @@ func TestAttackCorpus(t *testing.T) {
 			t.Errorf("%s: www-authenticate %q", a.name, challenge)
 		}
 		wantNothingOf(t, a, got)
+		wantHash(t, a, got)
 	}
 	for _, a := range c.good {
 		got := e.put(t, client, ask("/a/b", [2]string{"authorization", a.authorization}))
@@ -578,6 +580,19 @@ func TestAttackCorpus(t *testing.T) {
 		t.Errorf("%d attacks, %d good ones", len(c.attacks), len(c.good))
 	}
 	t.Logf("%d attacks refused, %d good ones accepted", len(c.attacks), len(c.good))
+}
+
+// wantHash fails unless the record names a refused token as whoever holds it can: by its hash.
+func wantHash(t *testing.T, a attack, got answer) {
+	t.Helper()
+	want := ""
+	if _, raw, found := strings.Cut(a.authorization, " "); found && a.reason != "token_missing" && a.reason != "credentials_malformed" && a.reason != "duplicate_header" {
+		sum := sha256.Sum256([]byte(strings.Trim(raw, " ")))
+		want = hex.EncodeToString(sum[:])
+	}
+	if hash := got.record.text("request.credential_hash"); hash != want {
+		t.Errorf("%s: the record has credential_hash %q, want %q", a.name, hash, want)
+	}
 }
 
 // wantNothingOf fails where an answer or its record holds a piece of a credential.

@@ -87,6 +87,8 @@ type Request struct {
 	PeerPrincipal string       `json:"peer_principal"`
 	ServerName    string       `json:"server_name"`
 	Certificate   *Certificate `json:"certificate"`
+	// CredentialHash names a credential that was refused or accepted; nothing can be decided with it.
+	CredentialHash string `json:"credential_hash"`
 }
 
 // Field is a named value.

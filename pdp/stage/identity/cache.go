@@ -54,17 +54,17 @@ func newTokenCache(size int64) *tokenCache {
 	return c
 }
 
-// mayBeKept says whether a text could be a token that verifies: what cannot is not worth a hash.
+// mayBeKept says whether a text could be a token that verifies: what cannot is not worth a look.
 func mayBeKept(raw string) bool {
 	return len(raw) <= token.DefaultMaxLength && strings.Count(raw, ".") == 2
 }
 
 // keyOf hashes everything that a proven subject depends on beside time, request and keys: the definitions of all authenticators that
-// the service accepts, and the token. The first part has a fixed length, so that no two pairs make the same text.
-func keyOf(definitions [sha256.Size]byte, raw string) cacheKey {
-	var buffer [4096]byte // longer tokens cost an allocation
-	text := append(buffer[:0], definitions[:]...)
-	return sha256.Sum256(append(text, raw...))
+// the service accepts, and the token. Both parts have a fixed length, so that no two pairs make the same text.
+func keyOf(definitions, token [sha256.Size]byte) cacheKey {
+	var text [2 * sha256.Size]byte
+	copy(text[copy(text[:], definitions[:]):], token[:])
+	return sha256.Sum256(text[:])
 }
 
 // definitionsOf hashes the definitions of the authenticators that a service accepts, names and bundle included, each behind its length.

@@ -1,7 +1,10 @@
 package identity
 
 import (
+	"crypto/sha256"
+	"hash"
 	"strings"
+	"sync"
 
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/verdict"
@@ -10,10 +13,41 @@ import (
 // shown is a token as it came.
 type shown struct {
 	raw string // "" for none
+	// sum is the hash of raw: the name by which records and the cache know it.
+	sum [sha256.Size]byte
 	// dpop is set for one that came with the scheme DPoP, which promises a proof.
 	dpop bool
 	// cookie is set for one that came in a cookie, which browsers send along unasked.
 	cookie bool
+}
+
+// show is a token that came bare.
+func show(raw string) shown {
+	return shown{raw: raw, sum: sumOf(raw)}
+}
+
+// summer hashes texts piece by piece: whoever sends a long one makes nobody copy it.
+type summer struct {
+	hash  hash.Hash
+	piece [512]byte
+}
+
+var summers = sync.Pool{New: func() any { return &summer{hash: sha256.New()} }}
+
+// sumOf is the SHA-256 of a text. It allocates nothing.
+func sumOf(raw string) (sum [sha256.Size]byte) {
+	s := summers.Get().(*summer) //nolint:errcheck // the pool makes nothing else
+	s.hash.Reset()
+	for rest := raw; rest != ""; {
+		n := copy(s.piece[:], rest)
+		s.hash.Write(s.piece[:n])
+		rest = rest[n:]
+	}
+	s.hash.Sum(s.piece[:0])
+	copy(sum[:], s.piece[:])
+	clear(s.piece[:])
+	summers.Put(s)
+	return sum
 }
 
 // credential returns the one credential of a request, or why the request cannot be understood. The scheme DPoP counts where the service

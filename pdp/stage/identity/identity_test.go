@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -294,6 +295,36 @@ func TestForged(t *testing.T) {
 			wantNoLeak(t, c)
 		}
 	})
+	t.Run("T27", func(t *testing.T) { testCredentialHash(t, w) })
+}
+
+// testCredentialHash: a record tells the same credential from another, good or not, wherever it came from.
+func testCredentialHash(t *testing.T, w *world) {
+	good := w.mint(t, nil)
+	expired := w.mint(t, claims{"exp": testNow.Unix() - 1})
+	operation := w.newCase(routeRead)
+	operation.Request.Operation = &request.Operation{Credential: good}
+	for name, row := range map[string]struct {
+		c    *pipeline.Case
+		want [sha256.Size]byte
+	}{
+		"good":                 {w.bearer(routeRead, good), sha256.Sum256([]byte(good))},
+		"of an operation":      {operation, sha256.Sum256([]byte(good))},
+		"another scheme":       {w.authorization(routeBrowse, "Basic "+good), [32]byte{}},
+		"with blanks":          {w.authorization(routeRead, "  bearer   "+good+"\t"), sha256.Sum256([]byte(good))},
+		"lacks a scope":        {w.bearer(routeWrite, good), sha256.Sum256([]byte(good))},
+		"expired":              {w.bearer(routeRead, expired), sha256.Sum256([]byte(expired))},
+		"opaque":               {w.bearer(routeRead, "c29tZSBtYXJrZXI"), sha256.Sum256([]byte("c29tZSBtYXJrZXI"))},
+		"longer than any":      {w.bearer(routeRead, strings.Repeat("x", 1<<16)), sha256.Sum256([]byte(strings.Repeat("x", 1<<16)))},
+		"none":                 {w.newCase(routeRead), [32]byte{}},
+		"two":                  {w.authorization(routeRead, "Bearer "+good, "Bearer "+good), [32]byte{}},
+		"nobody is looked for": {w.bearer(routeOpen, good), [32]byte{}},
+	} {
+		w.evaluate(t, row.c)
+		if got := row.c.Verdict.Explanation.Credential; got != row.want {
+			t.Errorf("%s: %x, want %x", name, got, row.want)
+		}
+	}
 }
 
 func TestSubject(t *testing.T) {

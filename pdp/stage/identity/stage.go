@@ -161,7 +161,9 @@ func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requireme
 	case c.Given != nil && !c.Given.IsAnonymous():
 		who, r = p.fromGiven(c.Given)
 	case found.raw != "":
-		who, r = p.fromCredential(ctx, c, found.raw)
+		found.sum = sumOf(found.raw)
+		c.Verdict.Explanation.Credential = found.sum
+		who, r = p.fromCredential(ctx, c, found)
 	case c.Given == nil && c.Request.Certificate != nil && len(p.certificates) > 0:
 		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
 	case route.anybody():
@@ -178,7 +180,8 @@ func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requireme
 }
 
 // fromCredential makes a subject of a raw credential, by the authenticator that its form belongs to.
-func (p *part) fromCredential(ctx context.Context, c *pipeline.Case, raw string) (proven, refusal) {
+func (p *part) fromCredential(ctx context.Context, c *pipeline.Case, found shown) (proven, refusal) {
+	raw := found.raw
 	switch form := formOf(raw); {
 	case form == formAPIKey:
 		return p.fromAPIKey(c, raw)
@@ -187,7 +190,7 @@ func (p *part) fromCredential(ctx context.Context, c *pipeline.Case, raw string)
 	case form == formJWS && p.opaque != nil && len(p.issuers) == 0:
 		return proven{}, refusal{reason: verdict.TokenMalformed, detail: "no accepted authenticator takes tokens that are signed"}
 	}
-	return p.fromToken(ctx, c, raw)
+	return p.fromToken(ctx, c, found)
 }
 
 // judge sets the case's subject if its credential is good, and says whether it is good enough.

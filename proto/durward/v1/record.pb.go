@@ -520,9 +520,12 @@ type RecordedRequest struct {
 	// server_name is the server name of the client's TLS handshake.
 	ServerName string `protobuf:"bytes,14,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
 	// certificate is the client's certificate.
-	Certificate   *RecordedCertificate `protobuf:"bytes,15,opt,name=certificate,proto3" json:"certificate,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Certificate *RecordedCertificate `protobuf:"bytes,15,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// credential_hash is the SHA-256 of the token or API key that came with the request, good or not, in hexadecimal: what
+	// sha256sum says of the bare credential. Absent where none came, or where more than one did.
+	CredentialHash string `protobuf:"bytes,16,opt,name=credential_hash,json=credentialHash,proto3" json:"credential_hash,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RecordedRequest) Reset() {
@@ -658,6 +661,13 @@ func (x *RecordedRequest) GetCertificate() *RecordedCertificate {
 		return x.Certificate
 	}
 	return nil
+}
+
+func (x *RecordedRequest) GetCredentialHash() string {
+	if x != nil {
+		return x.CredentialHash
+	}
+	return ""
 }
 
 // RecordedField is a named value.
@@ -1253,7 +1263,7 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04rule\x18\x04 \x01(\tR\x04rule\x12\x17\n" +
-	"\arule_id\x18\x05 \x01(\tR\x06ruleId\"\xb3\x04\n" +
+	"\arule_id\x18\x05 \x01(\tR\x06ruleId\"\xdc\x04\n" +
 	"\x0fRecordedRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
 	"\x06scheme\x18\x02 \x01(\tR\x06scheme\x12\x1a\n" +
@@ -1271,7 +1281,8 @@ const file_durward_v1_record_proto_rawDesc = "" +
 	"\x0epeer_principal\x18\r \x01(\tR\rpeerPrincipal\x12\x1f\n" +
 	"\vserver_name\x18\x0e \x01(\tR\n" +
 	"serverName\x12A\n" +
-	"\vcertificate\x18\x0f \x01(\v2\x1f.durward.v1.RecordedCertificateR\vcertificate\"9\n" +
+	"\vcertificate\x18\x0f \x01(\v2\x1f.durward.v1.RecordedCertificateR\vcertificate\x12'\n" +
+	"\x0fcredential_hash\x18\x10 \x01(\tR\x0ecredentialHash\"9\n" +
 	"\rRecordedField\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xb4\x01\n" +

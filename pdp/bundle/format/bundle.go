@@ -260,9 +260,9 @@ type resourceMetadata struct {
 
 // Revocation is the failure mode of blocks.
 type revocation struct {
-	// OnError is stale (default: what was known counts, and a replica that never knew denies), deny or allow.
+	// OnError is stale (a service's default: what was known counts, and a replica that never knew denies), deny or allow.
 	OnError string `yaml:"on_error"`
-	// MaxAge is how old what a replica knows may be, 60s where the key is left out.
+	// MaxAge is how old what a replica knows may be, 60s where a service leaves the key out.
 	MaxAge *Duration `yaml:"max_age"`
 }
 

@@ -2,9 +2,7 @@ package identity
 
 import (
 	"crypto/sha256"
-	"hash"
 	"strings"
-	"sync"
 
 	"github.com/durward-pdp/durward/pdp/pipeline"
 	"github.com/durward-pdp/durward/pdp/verdict"
@@ -26,27 +24,16 @@ func show(raw string) shown {
 	return shown{raw: raw, sum: sumOf(raw)}
 }
 
-// summer hashes texts piece by piece: whoever sends a long one makes nobody copy it.
-type summer struct {
-	hash  hash.Hash
-	piece [512]byte
-}
-
-var summers = sync.Pool{New: func() any { return &summer{hash: sha256.New()} }}
-
-// sumOf is the SHA-256 of a text. It allocates nothing.
+// sumOf is the SHA-256 of a text, piece by piece: whoever sends a long one makes nobody copy it. It allocates nothing.
 func sumOf(raw string) (sum [sha256.Size]byte) {
-	s := summers.Get().(*summer) //nolint:errcheck // the pool makes nothing else
-	s.hash.Reset()
+	var piece [512]byte
+	h := sha256.New()
 	for rest := raw; rest != ""; {
-		n := copy(s.piece[:], rest)
-		s.hash.Write(s.piece[:n])
+		n := copy(piece[:], rest)
+		h.Write(piece[:n])
 		rest = rest[n:]
 	}
-	s.hash.Sum(s.piece[:0])
-	copy(sum[:], s.piece[:])
-	clear(s.piece[:])
-	summers.Put(s)
+	h.Sum(sum[:0])
 	return sum
 }
 

@@ -522,7 +522,8 @@ type RecordedRequest struct {
 	// certificate is the client's certificate.
 	Certificate *RecordedCertificate `protobuf:"bytes,15,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	// credential_hash is the SHA-256 of the token or API key that came with the request, good or not, in hexadecimal: what
-	// sha256sum says of the bare credential. Absent where none came, or where more than one did.
+	// sha256sum says of the bare credential. Absent where identity looked at none: on public routes, where the request was denied
+	// before, and where the place or form of the credential was refused.
 	CredentialHash string `protobuf:"bytes,16,opt,name=credential_hash,json=credentialHash,proto3" json:"credential_hash,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

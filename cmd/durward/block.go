@@ -213,13 +213,9 @@ func fillFrom(in io.Reader, wish *blocksapi.Put, claim, instead string) (*token.
 
 // tokenFrom reads a token. Neither it nor a part of it is ever printed.
 func tokenFrom(in io.Reader) (*token.Token, error) {
-	data, err := io.ReadAll(io.LimitReader(in, maxTokenLength+1024))
+	raw, err := readToken(in)
 	if err != nil {
-		return nil, fmt.Errorf("reading the token: %w", err)
-	}
-	raw := strings.TrimSpace(string(data))
-	if scheme, rest, ok := strings.Cut(raw, " "); ok && strings.EqualFold(scheme, "bearer") {
-		raw = strings.TrimSpace(rest)
+		return nil, err
 	}
 	parsed, err := token.Parse(raw, maxTokenLength)
 	if err != nil {

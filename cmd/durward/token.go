@@ -18,6 +18,9 @@ import (
 	"github.com/durward-pdp/durward/pdp/verdict"
 )
 
+// maxTokenInput bounds what is read, beyond what any service takes.
+const maxTokenInput = 64 << 10
+
 type tokenCommand struct {
 	Inspect tokenInspectCommand `cmd:"" help:"Say what a token holds, and what each check of a bundle would say of it."`
 }
@@ -97,23 +100,30 @@ func (c *tokenInspectCommand) Run(ctx context.Context, s streams) error {
 	return err
 }
 
-// read returns the token without what surrounds it in files and headers. Its errors hold nothing of it.
+// read returns the token of the file, or of standard input.
 func (c *tokenInspectCommand) read(s streams) (string, error) {
-	in := s.in
-	if c.File != "-" {
-		if strings.Count(c.File, ".") == 2 && strings.HasPrefix(c.File, "eyJ") {
-			return "", fmt.Errorf("%w argument: a token as an argument is seen by everybody on this machine; write it to a file, or to standard input", errInvalid)
-		}
-		f, err := os.Open(c.File)
-		if err != nil {
-			return "", fmt.Errorf("%w file: %w", errInvalid, err)
-		}
-		defer func() { _ = f.Close() }()
-		in = f
+	if c.File == "-" {
+		return readToken(s.in)
 	}
-	data, err := io.ReadAll(io.LimitReader(in, 64<<10))
+	if strings.Count(c.File, ".") == 2 && strings.HasPrefix(c.File, "eyJ") {
+		return "", fmt.Errorf("%w argument: a token as an argument is seen by everybody on this machine; write it to a file, or to standard input", errInvalid)
+	}
+	f, err := os.Open(c.File)
+	if err != nil {
+		return "", fmt.Errorf("%w file: %w", errInvalid, err)
+	}
+	defer func() { _ = f.Close() }()
+	return readToken(f)
+}
+
+// readToken returns a token without what surrounds it in files and headers. Its errors hold nothing of it.
+func readToken(in io.Reader) (string, error) {
+	data, err := io.ReadAll(io.LimitReader(in, maxTokenInput+1))
 	if err != nil {
 		return "", fmt.Errorf("read the token: %w", err)
+	}
+	if len(data) > maxTokenInput { // a part of it would be another token, with another hash
+		return "", fmt.Errorf("%w input: longer than any token, %d KiB", errInvalid, maxTokenInput>>10)
 	}
 	text := strings.TrimSpace(string(data))
 	if scheme, rest, found := strings.Cut(text, " "); found && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")) {

@@ -106,7 +106,7 @@ type Explanation struct {
 	Policy string
 	// Rule is where the deciding rule stands (file:line); RuleID is its stable hash.
 	Rule, RuleID string
-	// Credential is the SHA-256 of the token or key that came with the request, good or not; zero for none.
+	// Credential is the SHA-256 of the token or key that was looked at, good or not; zero where none was.
 	Credential [sha256.Size]byte
 	// Limit is the name of the limit that refused.
 	Limit string

@@ -237,7 +237,7 @@ func TestBlockChecksAllocateNothing(t *testing.T) {
 	raw := w.mint(t, claims{"sid": "s"})
 	c := w.bearer(routeRead, raw)
 	part := w.service.Parts[Name].(*part)
-	who, r := part.fromToken(t.Context(), c, show(raw))
+	who, r := part.fromToken(t.Context(), c, raw, sumOf(raw))
 	if r.is() {
 		t.Fatal(r)
 	}

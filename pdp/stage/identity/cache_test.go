@@ -163,7 +163,7 @@ func TestCacheKeysHoldEveryInput(t *testing.T) {
 		t.Errorf("%d keys; was every field filled?", len(seen))
 	}
 	definitions := sum("acme", format.Authenticator{}, "corp")
-	a, b := show("a").sum, show("b").sum
+	a, b := sumOf("a"), sumOf("b")
 	if keyOf(definitions, a) == keyOf(definitions, b) || keyOf(definitions, a) == keyOf(sum("acme", format.Authenticator{}), a) {
 		t.Error("tokens or definitions share an entry")
 	}

@@ -11,20 +11,13 @@ import (
 // shown is a token as it came.
 type shown struct {
 	raw string // "" for none
-	// sum is the hash of raw: the name by which records and the cache know it.
-	sum [sha256.Size]byte
 	// dpop is set for one that came with the scheme DPoP, which promises a proof.
 	dpop bool
 	// cookie is set for one that came in a cookie, which browsers send along unasked.
 	cookie bool
 }
 
-// show is a token that came bare.
-func show(raw string) shown {
-	return shown{raw: raw, sum: sumOf(raw)}
-}
-
-// sumOf is the SHA-256 of a text, piece by piece: whoever sends a long one makes nobody copy it. It allocates nothing.
+// sumOf is the SHA-256 of a credential, the name by which records and the cache know it. It goes piece by piece: whoever sends a long one makes nobody copy it. It allocates nothing.
 func sumOf(raw string) (sum [sha256.Size]byte) {
 	var piece [512]byte
 	h := sha256.New()

@@ -30,7 +30,7 @@ func (*Stage) Inspect(ctx context.Context, service *pipeline.Service, raw string
 	if !ok {
 		return Inspection{}, ErrNotCompiled
 	}
-	_, r := p.fromCredential(ctx, c, show(raw))
+	_, r := p.fromCredential(ctx, c, raw)
 	out := Inspection{Reason: r.reason, Detail: r.detail}
 	parsed, err := token.Parse(raw, 0)
 	if err != nil {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"strings"
@@ -36,12 +37,11 @@ type claimPaths struct {
 }
 
 // fromToken makes a subject of a raw token, of which a verified one may be kept. What the cache knows is judged anew each time.
-func (p *part) fromToken(ctx context.Context, c *pipeline.Case, found shown) (proven, refusal) {
-	raw := found.raw
+func (p *part) fromToken(ctx context.Context, c *pipeline.Case, raw string, sum [sha256.Size]byte) (proven, refusal) {
 	if p.cache == nil || !mayBeKept(raw) {
 		return p.verify(ctx, c, raw, nil)
 	}
-	key := keyOf(p.definitions, found.sum)
+	key := keyOf(p.definitions, sum)
 	if known := p.cache.get(key); known != nil {
 		if i, ok := p.issuers[known.issuer]; ok && i.verifier.Confirm(known.verified, i.keys.set(c.Now)) == nil {
 			return p.again(c, i, known)

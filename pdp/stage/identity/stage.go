@@ -161,9 +161,7 @@ func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requireme
 	case c.Given != nil && !c.Given.IsAnonymous():
 		who, r = p.fromGiven(c.Given)
 	case found.raw != "":
-		found.sum = sumOf(found.raw)
-		c.Verdict.Explanation.Credential = found.sum
-		who, r = p.fromCredential(ctx, c, found)
+		who, r = p.fromCredential(ctx, c, found.raw)
 	case c.Given == nil && c.Request.Certificate != nil && len(p.certificates) > 0:
 		who, r = p.fromCertificate(c.Request.Certificate, c.Now)
 	case route.anybody():
@@ -179,9 +177,10 @@ func (p *part) establish(ctx context.Context, c *pipeline.Case, route *requireme
 	return &judged, p.judge(c, route, &judged)
 }
 
-// fromCredential makes a subject of a raw credential, by the authenticator that its form belongs to.
-func (p *part) fromCredential(ctx context.Context, c *pipeline.Case, found shown) (proven, refusal) {
-	raw := found.raw
+// fromCredential makes a subject of a raw credential, by the authenticator that its form belongs to, and notes its hash for the record.
+func (p *part) fromCredential(ctx context.Context, c *pipeline.Case, raw string) (proven, refusal) {
+	sum := sumOf(raw)
+	c.Verdict.Explanation.Credential = sum
 	switch form := formOf(raw); {
 	case form == formAPIKey:
 		return p.fromAPIKey(c, raw)
@@ -190,7 +189,7 @@ func (p *part) fromCredential(ctx context.Context, c *pipeline.Case, found shown
 	case form == formJWS && p.opaque != nil && len(p.issuers) == 0:
 		return proven{}, refusal{reason: verdict.TokenMalformed, detail: "no accepted authenticator takes tokens that are signed"}
 	}
-	return p.fromToken(ctx, c, found)
+	return p.fromToken(ctx, c, raw, sum)
 }
 
 // judge sets the case's subject if its credential is good, and says whether it is good enough.

@@ -17,7 +17,8 @@ type shown struct {
 	cookie bool
 }
 
-// sumOf is the SHA-256 of a credential, the name by which records and the cache know it. It goes piece by piece: whoever sends a long one makes nobody copy it. It allocates nothing.
+// sumOf is the SHA-256 of a credential, the name by which records and the cache know it. It goes piece by piece and allocates nothing:
+// whoever sends a long one makes nobody copy it.
 func sumOf(raw string) (sum [sha256.Size]byte) {
 	var piece [512]byte
 	h := sha256.New()

@@ -31,7 +31,8 @@ type KeySpace struct {
 }
 
 // NewKeySpace returns the keys of a limit in a scope (a bundle's name). The service is empty for a limit that several
-// services share.
+// services share. The limit's name is an author's: what clients send belongs into values, for stores may keep counters of
+// several limits that have the same values together.
 func NewKeySpace(scope, service, limit string) KeySpace {
 	definition := appendText(appendText(nil, service), limit)
 	prefix := append([]byte("rl:{"), tag(scope)...)

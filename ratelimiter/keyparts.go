@@ -39,6 +39,30 @@ func (k Key) Values() ([]Value, bool) {
 	return values, true
 }
 
+// Parts returns the scope and the service of a key, its limit, and its values, as they stand in it. Joined they are the key. It
+// reports false where the key has no values, holds the word of an algorithm or is no key, and where scope, service and limit were
+// too long to stand in it.
+func (k Key) Parts() (service, limit, values string, ok bool) {
+	_, rest, ok := strings.Cut(string(k), "}:")
+	if !ok || !strings.HasPrefix(string(k), "rl:{") {
+		return "", "", "", false
+	}
+	_, behind, ok := cutText(rest)
+	if !ok {
+		return "", "", "", false
+	}
+	if _, rest, ok = cutText(behind); !ok || rest == "" || !beginsValue(rest[0]) {
+		return "", "", "", false
+	}
+	service, limit = string(k[:len(k)-len(behind)]), behind[:len(behind)-len(rest)]
+	return service, limit, rest, true
+}
+
+// Under reports whether Parts would tell this limit, as Limit names it, and values from the key.
+func (k Key) Under(limit string) bool {
+	return len(k) > len(limit) && string(k[:len(limit)]) == limit && beginsValue(k[len(limit)])
+}
+
 // Digest returns the SHA-256 of a key in hexadecimal: a name of the counter that shows nothing of its values to whoever does
 // not know them already.
 func (k Key) Digest() string {

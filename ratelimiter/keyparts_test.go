@@ -35,6 +35,15 @@ func TestKeyParts(t *testing.T) {
 		if hash && !strings.HasPrefix(key.Limit(), c.name) || !hash && key.Limit() != c.name {
 			t.Errorf("%s: its limit is %q, want %q", key, key.Limit(), c.name)
 		}
+		service, limit, behind, ok := key.Parts()
+		if grouped := c.algorithm == ratelimiter.GCRA && len(c.values) > 0; ok != grouped {
+			t.Errorf("%s: has parts: %t", key, ok)
+		} else if ok && (service+limit+behind != string(key) || service+limit != key.Limit() || behind == "") {
+			t.Errorf("%s: its parts are %q, %q and %q", key, service, limit, behind)
+		}
+		if key.Under(key.Limit()) != ok {
+			t.Errorf("%s: under its limit: %t", key, !ok)
+		}
 		got, whole := key.Values()
 		if whole != c.whole || whole && cmp.Diff(c.values, got) != "" {
 			t.Errorf("%s: its values are %v (%t), want %v (%t)", key, got, whole, c.values, c.whole)
@@ -49,6 +58,9 @@ func TestNoKeyHasNoParts(t *testing.T) {
 		key := ratelimiter.Key(text)
 		if name := key.Limit(); name != "" {
 			t.Errorf("%q has the limit %q", text, name)
+		}
+		if service, limit, behind, ok := key.Parts(); ok {
+			t.Errorf("%q has the parts %q, %q and %q", text, service, limit, behind)
 		}
 		if got, ok := key.Values(); ok {
 			t.Errorf("%q has the values %v", text, got)

@@ -164,7 +164,7 @@ func (f *fault) run(t *testing.T) {
 		limits[on] = &counted{charges: []ratelimiter.Charge{charge(l, "k", 1)}}
 	}
 	r := &tableRun{says: f.says}
-	s, hurt, heal := f.open(t, string(limits[ratelimiter.Deny].charges[0].Key), func(o *redis.Options) {
+	s, hurt, heal := f.open(t, redis.StoredKey(limits[ratelimiter.Deny].charges[0]), func(o *redis.Options) {
 		o.OnCall, o.Timeout, o.Breaker.MaxPause = r.call, 100*time.Millisecond, 200*time.Millisecond
 		switch {
 		case !f.outage:

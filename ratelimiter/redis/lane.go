@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"net"
+	"slices"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -28,7 +30,9 @@ const (
 	codeSets    = 4
 	codePermits = 5
 
-	ruleNumbers = 14 // of each rule
+	listNumbers = 2  // of each list, before its rules
+	maxPlain    = 16 // charges of a plain take
+	maxPlans    = 8  // that are kept in a call
 
 	replyRoom    = 1
 	replyCharged = 2
@@ -60,17 +64,22 @@ type lane struct {
 	node  *node
 	jobs  []*job
 
-	keys   []string
-	keyAt  map[ratelimiter.Key]int // counted from 1, as the script does
-	ruleAt map[ruleID]int          // the places before their first numbers
-	rules  array
-	asked  array
-	args   []any
+	keys  []keyText
+	keyAt map[home]int   // counted from 1, as the script does
+	lists map[listID]int // the places before their first numbers
+	stems map[listID]int // lists that others go on from, counted from 1
+	homes []place        // of the charges of a decision
+	plans []plan         // of takes that came before
+	turn  int            // of the plans: which is next
+	rules array
+	asked array
+	args  []any
 }
 
 // ruleID tells rules apart: most decisions of a call meet the same limits at the same cost.
 type ruleID struct {
 	limit   *ratelimiter.Limit
+	record  string
 	cost    int64
 	lease   ratelimiter.Lease
 	member  uint64
@@ -78,8 +87,20 @@ type ruleID struct {
 	release bool
 }
 
+// listID tells lists of rules apart: by the last rule, and the list before it, 0 for none.
+type listID struct {
+	stem int
+	rule ruleID
+}
+
+// place is where a charge's counter lies.
+type place struct {
+	home   home
+	record string
+}
+
 func newLane(s *Store, n *node) *lane {
-	l := &lane{store: s, node: n, keyAt: map[ratelimiter.Key]int{}, ruleAt: map[ruleID]int{}}
+	l := &lane{store: s, node: n, keyAt: map[home]int{}, lists: map[listID]int{}, stems: map[listID]int{}}
 	l.forget()
 	return l
 }
@@ -138,8 +159,16 @@ func (l *lane) apart() {
 
 func (l *lane) forget() {
 	clear(l.keyAt)
-	clear(l.ruleAt)
-	clear(l.keys)
+	clear(l.lists)
+	clear(l.stems)
+	clear(l.homes[:cap(l.homes)]) // of all jobs
+	for i := range l.plans {
+		l.plans[i].clear()
+	}
+	l.turn = 0
+	for i := range l.keys {
+		l.keys[i].clear()
+	}
 	clear(l.args)
 	l.keys, l.args = l.keys[:0], l.args[:0]
 	l.rules.reset()
@@ -256,13 +285,8 @@ func notRun(err error) bool {
 func (l *lane) encode() int {
 	numbers := 0
 	for _, j := range l.jobs {
-		l.asked.add(int64(j.asked()), int64(len(j.charges)))
-		for i := range j.charges {
-			c := &j.charges[i]
-			l.asked.add(l.key(c.Key), l.rule(c))
-			if j.op == refund {
-				l.asked.add(paid(c.Limit, &j.found[i])...)
-			}
+		if !l.encodeAsBefore(j) {
+			l.encodeJob(j)
 		}
 		numbers += j.numbers()
 	}
@@ -278,29 +302,207 @@ func (l *lane) encode() int {
 	return numbers
 }
 
-func (l *lane) key(k ratelimiter.Key) int64 {
-	at, ok := l.keyAt[k]
+func (l *lane) encodeJob(j *job) {
+	l.homes = l.homes[:0]
+	for i := range j.charges {
+		h, record := homeOf(&j.charges[i])
+		l.homes = append(l.homes, place{home: h, record: record})
+	}
+	op := j.asked()
+	if op == plain {
+		l.encodePlain(j)
+		return
+	}
+	l.asked.add(int64(op), int64(len(j.charges)))
+	for i := range j.charges {
+		c := &j.charges[i]
+		l.asked.add(l.key(l.homes[i].home), l.list(j, 1<<i)+listNumbers)
+		if j.op == refund {
+			l.asked.add(paid(c.Limit, &j.found[i])...)
+		}
+	}
+}
+
+// encodePlain writes a plain take, key by key, and keeps for others how it did.
+func (l *lane) encodePlain(j *job) {
+	if len(l.plans) < maxPlans {
+		l.plans = append(l.plans, plan{})
+	}
+	p := &l.plans[l.turn%maxPlans]
+	l.turn++
+	p.clear()
+	done := uint32(0)
+	for i := range j.charges {
+		c, h := &j.charges[i], l.homes[i].home
+		head := len(c.Key) - len(h.values)
+		if h.values == "" {
+			head = len(c.Key)
+		}
+		p.charges = append(p.charges, planned{limit: c.Limit, cost: c.Cost, head: c.Key[:head], service: len(h.service)})
+		if done>>i&1 == 1 {
+			continue
+		}
+		together := uint32(0)
+		for k := i; k < len(j.charges); k++ {
+			if l.homes[k].home == h {
+				together |= 1 << k
+				p.order = append(p.order, uint8(k))
+			}
+		}
+		done |= together
+		p.keys = append(p.keys, plannedKey{charges: together, list: l.list(j, together)})
+	}
+	l.follow(j, p)
+}
+
+// follow writes a plain take as planned.
+func (l *lane) follow(j *job, p *plan) {
+	j.plain, j.order = true, append(j.order[:0], p.order...)
+	l.asked.add(int64(plain), int64(len(p.keys)))
+	for _, k := range p.keys {
+		l.asked.add(l.key(p.home(j, bits.TrailingZeros32(k.charges))), k.list)
+	}
+}
+
+// encodeAsBefore writes a plain take that is like one before it in the call, but for the values in its keys: most are.
+func (l *lane) encodeAsBefore(j *job) bool {
+	if j.op != take {
+		return false
+	}
+	for i := range l.plans {
+		if p := &l.plans[i]; p.fits(j) {
+			l.follow(j, p)
+			return true
+		}
+	}
+	return false
+}
+
+// plan is how a plain take was written.
+type plan struct {
+	charges []planned
+	keys    []plannedKey
+	order   []uint8 // the charges as they were asked
+}
+
+type planned struct {
+	limit   *ratelimiter.Limit
+	cost    int64
+	head    ratelimiter.Key // the key up to its values
+	service int             // the length of the part before the limit
+}
+
+// plannedKey is a key of Redis: its charges, one bit each, and the place of their list of rules.
+type plannedKey struct {
+	charges uint32
+	list    int64
+}
+
+// clear forgets the keys of a plan, which then fits nothing.
+func (p *plan) clear() {
+	clear(p.charges)
+	p.charges, p.keys, p.order = p.charges[:0], p.keys[:0], p.order[:0]
+}
+
+// fits reports whether a take may be written so: with the same limits at the same cost, of which the same lie in one key.
+func (p *plan) fits(j *job) bool {
+	if len(p.charges) != len(j.charges) {
+		return false
+	}
+	for i := range p.charges {
+		was, c := &p.charges[i], &j.charges[i]
+		if was.limit != c.Limit || was.cost != c.Cost || c.Lease.Units > 0 || !was.heads(c.Key) {
+			return false
+		}
+	}
+	for i, k := range p.keys {
+		first := bits.TrailingZeros32(k.charges)
+		for rest := k.charges & (k.charges - 1); rest != 0; rest &= rest - 1 {
+			if p.values(j, bits.TrailingZeros32(rest)) != p.values(j, first) {
+				return false
+			}
+		}
+		for _, other := range p.keys[:i] {
+			if p.home(j, bits.TrailingZeros32(other.charges)) == p.home(j, first) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// heads reports whether a key differs in its values at most: what stands before them says where it ends.
+func (c *planned) heads(k ratelimiter.Key) bool {
+	if c.service == len(c.head) { // a counter that lies alone
+		return k == c.head
+	}
+	return k.Under(string(c.head))
+}
+
+func (p *plan) values(j *job, i int) string { return string(j.charges[i].Key[len(p.charges[i].head):]) }
+
+func (p *plan) home(j *job, i int) home {
+	return home{service: string(j.charges[i].Key[:p.charges[i].service]), values: p.values(j, i)}
+}
+
+// list returns the place of a list of rules, those of the given charges of a job.
+func (l *lane) list(j *job, charges uint32) int64 {
+	id := listID{}
+	for rest := charges; ; {
+		i := bits.TrailingZeros32(rest)
+		id.rule = l.ruleOf(&j.charges[i], l.homes[i].record)
+		if rest &= rest - 1; rest == 0 {
+			break
+		}
+		stem, ok := l.stems[id]
+		if !ok {
+			stem = len(l.stems) + 1
+			l.stems[id] = stem
+		}
+		id.stem = stem
+	}
+	at, ok := l.lists[id]
 	if !ok {
-		l.keys = append(l.keys, string(k))
-		at = len(l.keys)
-		l.keyAt[k] = at
+		at = int(l.rules.n)
+		l.lists[id] = at
+		l.addList(j, charges)
 	}
 	return int64(at)
 }
 
-func (l *lane) rule(c *ratelimiter.Charge) int64 {
-	id := ruleID{limit: c.Limit, cost: c.Cost, lease: c.Lease, member: c.Member, permit: c.Permit, release: c.Release}
-	at, ok := l.ruleAt[id]
+// addList writes a list of rules.
+func (l *lane) addList(j *job, charges uint32) {
+	var names [8 * ratelimiter.MaxCharges]byte
+	n := 0
+	for rest := charges; rest != 0; rest &= rest - 1 {
+		name := recordName(l.homes[bits.TrailingZeros32(rest)].record)
+		n += copy(names[n:], name[:])
+	}
+	l.rules.add(int64(n / 8))
+	l.rules.addText(names[:n])
+	for rest := charges; rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros32(rest)
+		l.addRule(&j.charges[i], l.homes[i].record)
+	}
+}
+
+func (l *lane) key(h home) int64 {
+	at, ok := l.keyAt[h]
 	if !ok {
-		at = ruleNumbers * len(l.ruleAt)
-		l.ruleAt[id] = at
-		l.addRule(c)
+		at = len(l.keys) + 1
+		l.keys = slices.Grow(l.keys, 1)[:at]
+		l.keys[at-1].set(h)
+		l.keyAt[h] = at
 	}
 	return int64(at)
+}
+
+func (l *lane) ruleOf(c *ratelimiter.Charge, record string) ruleID {
+	return ruleID{limit: c.Limit, record: record, cost: c.Cost, lease: c.Lease, member: c.Member, permit: c.Permit, release: c.Release}
 }
 
 // addRule writes one rule.
-func (l *lane) addRule(c *ratelimiter.Charge) {
+func (l *lane) addRule(c *ratelimiter.Charge, record string) {
 	d := c.Limit.Definition()
 	add := func(code int64, arguments ...int64) {
 		l.rules.add(code, c.Cost, flag(!d.Shadow), flag(d.Counting != ratelimiter.CountDenied), flag(d.Counting == ratelimiter.CountAll))
@@ -336,6 +538,8 @@ func (l *lane) addRule(c *ratelimiter.Charge) {
 		l.rules.add(flag(c.Release), 0)
 	}
 	l.rules.add(c.Lease.Units, c.Lease.Share, step.Micros, step.Part)
+	name := recordName(record)
+	l.rules.addText(name[:])
 }
 
 func flag(set bool) int64 {
@@ -349,6 +553,10 @@ func flag(set bool) int64 {
 func decide(j *job) ratelimiter.Decision {
 	d := ratelimiter.Decision{Allowed: true, Limits: make([]ratelimiter.Status, len(j.charges))}
 	reply := j.reply
+	if j.plain {
+		j.decidePlain(&d)
+		return d
+	}
 	for i := range j.charges {
 		c := &j.charges[i]
 		n := replyNumbers(c)
@@ -363,6 +571,20 @@ func decide(j *job) ratelimiter.Decision {
 		}
 	}
 	return d
+}
+
+// decidePlain reads the script's answer to a plain take.
+func (j *job) decidePlain(d *ratelimiter.Decision) {
+	lacking := j.reply[0]
+	for at, i := range j.order {
+		r := ratelimiter.Reading{Now: j.now, Room: lacking>>at&1 == 0, Charged: lacking == 0}
+		r.TAT = gcra.Instant{Micros: j.reply[1+2*at], Part: j.reply[2+2*at]}
+		d.Limits[i] = j.charges[i].Status(&r)
+		if j.found != nil {
+			j.found[i] = r
+		}
+	}
+	d.Allowed = lacking == 0
 }
 
 // paid returns the two numbers by which the script knows what a charge has left, from the counter after it.
@@ -424,9 +646,14 @@ func (a *array) add(numbers ...int64) {
 	a.n += uint32(len(numbers)) //nolint:gosec // a few
 }
 
-// addText adds up to 31 bytes: Lua's numbers do not hold 64 bits.
+// addText adds up to 255 bytes: Lua's numbers do not hold 64 bits.
 func (a *array) addText(text []byte) {
-	a.buf = append(append(a.buf, 0xa0|byte(len(text))), text...) //nolint:gosec // fixed lengths, of 8 or 16
+	if len(text) <= 31 {
+		a.buf = append(a.buf, 0xa0|byte(len(text))) //nolint:gosec // as said
+	} else {
+		a.buf = append(a.buf, 0xd9, byte(len(text))) //nolint:gosec // as said
+	}
+	a.buf = append(a.buf, text...)
 	a.n++
 }
 

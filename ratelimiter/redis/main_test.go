@@ -6,7 +6,21 @@ import (
 	"testing"
 
 	"github.com/durward-pdp/durward/internal/redistest"
+	"github.com/durward-pdp/durward/ratelimiter"
 )
+
+// StoredKey returns the key of Redis in which the counter of a charge lies.
+func StoredKey(c ratelimiter.Charge) string {
+	h, _ := homeOf(&c)
+	return string(h.append(nil))
+}
+
+// RecordName returns what stands for the counter of a charge in that key.
+func RecordName(c ratelimiter.Charge) string {
+	_, record := homeOf(&c)
+	name := recordName(record)
+	return string(name[:])
+}
 
 // SharedCluster returns a cluster of three nodes, without keys, for tests that leave it as it is and do not run side by side:
 // nodes wait for two seconds before they serve.

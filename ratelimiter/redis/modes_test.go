@@ -51,7 +51,7 @@ func TestSentinelFailsOver(t *testing.T) {
 				must(t)(s.Take(ctx, charges))
 			}
 			within(t, "the replica has the charges", func() bool {
-				return servers.Replica.Do("GET", string(charges[0].Key)) == servers.Master.Do("GET", string(charges[0].Key))
+				return servers.Replica.Do("GET", redis.StoredKey(charges[0])) == servers.Master.Do("GET", redis.StoredKey(charges[0]))
 			})
 			start := time.Now()
 			hurt(servers)
@@ -96,7 +96,7 @@ func TestReadOnlyMaster(t *testing.T) {
 	ctx := context.Background()
 	charges := []ratelimiter.Charge{charge(limit(t, ratelimiter.Definition{Count: 100, Window: ratelimiter.MaxWindow}), "k", 1)}
 	must(t)(s.Take(ctx, charges))
-	within(t, "the replica has the charge", func() bool { return servers.Replica.Do("GET", string(charges[0].Key)) != "$-1" })
+	within(t, "the replica has the charge", func() bool { return servers.Replica.Do("GET", redis.StoredKey(charges[0])) != "$-1" })
 	servers.Failover()
 	within(t, "the replica is the master", func() bool { return servers.Replica.Role() == "master" })
 	host, port, err := net.SplitHostPort(servers.Replica.Addr())

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/durward-pdp/durward/internal/redistest"
 	"github.com/durward-pdp/durward/ratelimiter"
@@ -33,12 +34,12 @@ func TestPlainTakes(t *testing.T) {
 			j := plainJob(t, rng, definitions)
 			jobs = append(jobs, j)
 			for _, c := range j.charges {
-				if keys[string(c.Key)] {
+				if keys[StoredKey(c)] {
 					met++
 				}
-				keys[string(c.Key)] = true
+				keys[StoredKey(c)] = true
 				if rng.IntN(10) == 0 {
-					plantForeign(t, rng, now, string(c.Key), short, long)
+					plantForeign(t, rng, now, c, short, long)
 				}
 			}
 		}
@@ -72,7 +73,7 @@ func TestPlainTakes(t *testing.T) {
 				refused++
 			}
 		}
-		sameValues(t, short, long, keys)
+		sameValues(t, now, short, long, keys)
 		now = now.Add(time.Duration(rng.Int64N([]int64{2, 1000, 1_000_000, 100_000_000}[rng.IntN(4)])) * time.Microsecond)
 	}
 	t.Logf("the short way passed %d decisions and refused %d; %d charges met a counter that the call had already", passed, refused, met)
@@ -120,13 +121,19 @@ func plainJob(t *testing.T, rng *rand.Rand, all []ratelimiter.Definition) *job {
 }
 
 // plantForeign puts the same value into both stores that the script has not written, or not under these limits.
-func plantForeign(t *testing.T, rng *rand.Rand, now time.Time, key string, stores ...*Store) {
+func plantForeign(t *testing.T, rng *rand.Rand, now time.Time, c ratelimiter.Charge, stores ...*Store) {
 	t.Helper()
 	at := float64(now.UnixMicro())
 	odd := func() float64 {
 		return []float64{0, 1, 59, 1e9, -1, at - 1, at, at + 1, at + 1e6, at + 1e12, math.NaN(), math.Inf(1), math.Inf(-1)}[rng.IntN(13)]
 	}
-	value, err := binary.Append(nil, binary.BigEndian, []float64{odd(), odd(), at + 1e9})
+	names, states := RecordName(c), []float64{odd(), odd()}
+	for range rng.IntN(3) { // others beside it
+		if names, states = names+"beside"+strconv.Itoa(10+rng.IntN(90)), append(states, odd(), odd()); rng.IntN(2) == 0 {
+			names = names[len(names)-8:] + names[:len(names)-8]
+		}
+	}
+	value, err := binary.Append([]byte(names), binary.BigEndian, append(states, at+1e9))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,20 +141,24 @@ func plantForeign(t *testing.T, rng *rand.Rand, now time.Time, key string, store
 		value = value[:rng.IntN(len(value))]
 	}
 	for _, s := range stores {
-		if err := only(s).client.Set(t.Context(), key, value, time.Hour).Err(); err != nil {
+		if err := only(s).client.Set(t.Context(), StoredKey(c), value, time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// sameValues wants the same bytes in both stores, for the same time but for what the test takes.
-func sameValues(t *testing.T, a, b *Store, keys map[string]bool) {
+// sameValues wants the same counters in both stores. How long their keys live depends on when they were written anew.
+func sameValues(t *testing.T, now time.Time, a, b *Store, keys map[string]bool) {
 	t.Helper()
 	for k := range keys {
 		x, y := only(a).client.Get(t.Context(), k).Val(), only(b).client.Get(t.Context(), k).Val()
 		lifeX, lifeY := only(a).client.PTTL(t.Context(), k).Val(), only(b).client.PTTL(t.Context(), k).Val()
-		if x != y || (lifeX-lifeY).Abs() > time.Minute {
-			t.Fatalf("%s holds %x for %v the short way, %x for %v the long way", k, x, lifeX, y, lifeY)
+		if x == y { // which may be foreign
+			continue
+		}
+		diff := cmp.Diff(liveRecords(t, now, x, lifeX), liveRecords(t, now, y, lifeY), cmpopts.EquateNaNs())
+		if diff != "" {
+			t.Fatalf("%s the long way and the short way: %s", k, diff)
 		}
 	}
 }

@@ -95,6 +95,8 @@ type job struct {
 
 	now   int64
 	reply []int64
+	plain bool    // it was asked as a plain take
+	order []uint8 // then: the charges as they were asked
 	err   error
 
 	behind *job // in its line
@@ -102,6 +104,9 @@ type job struct {
 
 // numbers returns how many numbers the script answers for the job.
 func (j *job) numbers() int {
+	if j.plain {
+		return 1 + 2*len(j.charges)
+	}
 	n := 0
 	for i := range j.charges {
 		n += replyNumbers(&j.charges[i])
@@ -111,7 +116,7 @@ func (j *job) numbers() int {
 
 // asked returns the operation by the name under which the script does it fastest.
 func (j *job) asked() operation {
-	if j.op != take {
+	if j.op != take || len(j.charges) > maxPlain {
 		return j.op
 	}
 	for i := range j.charges {
@@ -192,7 +197,7 @@ func (q *queue) ask(ctx context.Context, what question) (ratelimiter.Decision, e
 func (q *queue) recycle(j *job) {
 	clear(j.charges)
 	j.question = question{charges: j.charges}
-	j.now, j.reply, j.err, j.behind = 0, nil, nil, nil
+	j.now, j.reply, j.plain, j.err, j.behind = 0, nil, false, nil, nil
 	q.pool.Put(j)
 }
 

@@ -144,7 +144,7 @@ func TestBatchIsASequence(t *testing.T) {
 				}
 			}
 		}
-		sameCounters(t, batched, single, keys)
+		sameCounters(t, now, batched, single, keys)
 		shared -= len(keys)
 		now = now.Add(time.Duration(rng.Int64N([]int64{2, 1000, 1_000_000, 10_000_000_000}[rng.IntN(4)])) * time.Microsecond)
 	}
@@ -228,22 +228,24 @@ func sequenceCharges(t *testing.T, rng *rand.Rand, all []ratelimiter.Definition,
 		c.Member = ratelimiter.Value{Text: strconv.Itoa(rng.IntN(30))}.Member() // which others ignore
 		c.Permit = concurrency.ID{byte(rng.IntN(40)), 1}
 		c.Release = d.Algorithm == ratelimiter.Concurrency && rng.IntN(3) == 0
-		keys[string(c.Key)] = true
+		keys[StoredKey(c)] = d.Algorithm == ratelimiter.GCRA
 		charges = append(charges, c)
 	}
 	return charges
 }
 
 // sameCounters compares what is stored, and how long for: the deadlines of keys differ by what the test takes.
-func sameCounters(t *testing.T, a, b *Store, keys map[string]bool) {
+func sameCounters(t *testing.T, now time.Time, a, b *Store, keys map[string]bool) {
 	t.Helper()
-	for k := range keys {
+	for k, buckets := range keys {
 		x, y := only(a).client.Get(t.Context(), k).Val(), only(b).client.Get(t.Context(), k).Val()
 		lifeX, lifeY := only(a).client.PTTL(t.Context(), k).Val(), only(b).client.PTTL(t.Context(), k).Val()
-		if len(x) == gcraBytes && len(y) == gcraBytes {
-			outlives(t, k, x, lifeX)
-			outlives(t, k, y, lifeY)
-			x, y, lifeX, lifeY = x[:gcraTAT], y[:gcraTAT], 0, 0 // how long a key lives depends on when that was set
+		if buckets {
+			// How long a key lives, and which records that mean nothing are still there, depends on when it was written anew.
+			if diff := cmp.Diff(liveRecords(t, now, x, lifeX), liveRecords(t, now, y, lifeY)); diff != "" {
+				t.Fatalf("%s after one call and after many: %s", k, diff)
+			}
+			continue
 		}
 		if x != y {
 			t.Fatalf("%s holds %q after one call, %q after many", k, x, y)
@@ -254,17 +256,42 @@ func sameCounters(t *testing.T, a, b *Store, keys map[string]bool) {
 	}
 }
 
-// The bytes of GCRA's values in Redis, and those that are the TAT.
-const gcraBytes, gcraTAT = 24, 16
-
-// outlives wants the life that a value of GCRA tells of, and the key's, to end after the TAT. The time given does not move with the
-// server's, so keys have an hour on top.
-func outlives(t *testing.T, key, value string, life time.Duration) {
+// liveRecords reads the buckets of a key that are not full at a time. The life that the key tells of, and its own, must end behind them.
+// The time given does not move with the server's, so keys have an hour on top.
+func liveRecords(t *testing.T, now time.Time, text string, life time.Duration) map[string][2]float64 {
 	t.Helper()
-	var v [3]float64
-	if _, err := binary.Decode([]byte(value), binary.BigEndian, &v); err != nil || v[2] <= v[0] || life < 59*time.Minute {
-		t.Fatalf("%s: the TAT is %f, its life lasts until %f, and it is kept for %v (%v)", key, v[0], v[2], life, err)
+	all, until := storedRecords(t, text)
+	for name, v := range all {
+		if v[0] < float64(now.UnixMicro()) {
+			delete(all, name)
+		} else if v[0] >= until || life < time.Duration(v[0]-float64(now.UnixMicro()))*time.Microsecond+59*time.Minute {
+			t.Fatalf("a bucket is full at %f, its key tells of %f, and is kept for %v", v[0], until, life)
+		}
 	}
+	return all
+}
+
+// storedRecords reads the buckets of a key by the names of their records, and how long the key says that it lives.
+func storedRecords(t *testing.T, text string) (map[string][2]float64, float64) {
+	t.Helper()
+	all, n := map[string][2]float64{}, (len(text)-8)/24
+	if text == "" {
+		return all, 0
+	}
+	if len(text) != 24*n+8 {
+		t.Fatalf("%x are no records", text)
+	}
+	values := make([]float64, 2*n+1)
+	if _, err := binary.Decode([]byte(text[8*n:]), binary.BigEndian, values); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		all[text[8*i:8*i+8]] = [2]float64(values[2*i:])
+	}
+	if len(all) != n {
+		t.Fatalf("%x has a record twice", text)
+	}
+	return all, values[2*n]
 }
 
 // TestCallerLeavesTheQueue: who gives up before the call is sent is not charged; who gives up after it may be.
@@ -465,7 +492,7 @@ func TestScratchForgets(t *testing.T) {
 	j := newJob(take, time.Now(), daily(t, "k"))
 	l.jobs = append(l.jobs, j)
 	l.answer(time.Now())
-	if j.err != nil || len(l.keyAt)+len(l.ruleAt)+len(l.keys)+len(l.args) != 0 || l.jobs[0] != nil || l.keys[:1][0] != "" || l.args[:1][0] != nil {
+	if j.err != nil || len(l.keyAt)+len(l.lists)+len(l.stems)+len(l.keys)+len(l.args) != 0 || l.jobs[0] != nil || len(l.keys[:1][0].text[:1:1]) != 1 || l.keys[:1][0].text[:1][0] != 0 || l.args[:1][0] != nil {
 		t.Errorf("error %v, lane %+v", j.err, l)
 	}
 	only(s).queue.recycle(j)

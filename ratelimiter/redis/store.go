@@ -33,19 +33,27 @@ var distinctText string
 //go:embed concurrency.lua
 var concurrencyText string
 
+//go:embed records.lua
+var recordsText string
+
+//go:embed general.lua
+var generalText string
+
 //go:embed script.lua
 var batchText string
 
-// scriptText returns the script. Those counters that a call may not meet stand in functions, so that it makes theirs only when
-// it does: most of what a short script costs is to begin.
+// scriptText returns the script. What a call may not need stands in functions, so that it makes what is in them only when it
+// does: most of what a short script costs is to begin.
 func scriptText() string {
 	var b strings.Builder
-	for _, part := range []struct{ name, text, functions string }{
-		{"windows_and_logs", windowsText, "window_look, window_charge, window_refund, window_reading, window_lease, log_look, log_charge, log_refund, log_reading"},
-		{"distinct_values", distinctText, "distinct_look, distinct_charge, distinct_refund, distinct_reading"},
-		{"permits_held", concurrencyText, "permit_look, permit_charge, permit_refund, permit_reading"},
+	b.WriteString(recordsText)
+	for _, part := range []struct{ name, parameters, text, functions string }{
+		{"windows_and_logs", "", windowsText, "window_look, window_charge, window_refund, window_reading, window_lease, log_look, log_charge, log_refund, log_reading"},
+		{"distinct_values", "", distinctText, "distinct_look, distinct_charge, distinct_refund, distinct_reading"},
+		{"permits_held", "", concurrencyText, "permit_look, permit_charge, permit_refund, permit_reading"},
+		{"general", "keys, rules, asked, stored, now, hold, out, held, held_at, numbers, opened", generalText, "decided, refunded, ended"},
 	} {
-		b.WriteString("local function " + part.name + "()\n" + part.text + "return " + part.functions + "\nend\n")
+		b.WriteString("local function " + part.name + "(" + part.parameters + ")\n" + part.text + "return " + part.functions + "\nend\n")
 	}
 	return b.String() + batchText
 }

@@ -381,7 +381,7 @@ func TestKeysExpireWhenFull(t *testing.T) {
 	c := charge(limit(t, ratelimiter.Definition{Count: 90, Window: 90 * time.Minute}), "k", 1)
 	for units := 1; units <= 90; units++ {
 		d := must(t)(s.Take(context.Background(), []ratelimiter.Charge{c}))
-		ms, err := strconv.Atoi(server.Do("PTTL", string(c.Key)))
+		ms, err := strconv.Atoi(server.Do("PTTL", redis.StoredKey(c)))
 		full, left := d.Limits[0].Full, time.Duration(ms)*time.Millisecond
 		if most := full + full/2 + 1101*time.Millisecond; err != nil || left < full || left > most {
 			t.Fatalf("after %d units the bucket is full in %v, and the key lives %v (%v)", units, full, left, err)
@@ -409,7 +409,7 @@ func TestKeysOutliveTheirCounters(t *testing.T) {
 		c := charge(limit(t, d), a.String(), 1)
 		start := time.Now()
 		full := must(t)(s.Take(context.Background(), []ratelimiter.Charge{c})).Limits[0].Full
-		ms, err := strconv.Atoi(server.Do("PTTL", string(c.Key)))
+		ms, err := strconv.Atoi(server.Do("PTTL", redis.StoredKey(c)))
 		least, left := full+99*time.Millisecond, time.Duration(ms)*time.Millisecond // PTTL rounds
 		if err != nil || left+time.Since(start) < least || left > least+2*time.Millisecond {
 			t.Errorf("%v: nothing counts after %v, and the key lives %v (%v)", a, full, left, err)
@@ -426,7 +426,8 @@ func TestNoDigitIsLost(t *testing.T) {
 	must(t)(s.Take(context.Background(), []ratelimiter.Charge{c}))
 	step := c.Limit.Rate().Step(c.Cost)
 	var got [2]float64
-	if _, err := binary.Decode([]byte(server.Do("GET", string(c.Key))), binary.BigEndian, &got); err != nil {
+	text := server.Do("GET", redis.StoredKey(c))
+	if _, err := binary.Decode([]byte(text[min(8, len(text)):]), binary.BigEndian, &got); err != nil { // behind the name
 		t.Fatal(err)
 	}
 	if want := [2]float64{float64(at.UnixMicro() + step.Micros), float64(step.Part)}; got != want {
@@ -439,14 +440,16 @@ func TestForeignValuesAreNotFatal(t *testing.T) {
 	s := newRedis(t, server.URL(), nil)
 	c := charge(limit(t, ratelimiter.Definition{Count: 3, Window: time.Hour}), "k", 1)
 	for _, v := range []string{"", "x", "-5", "1e400", "nan", "12.", "1.2.3", strings.Repeat("9", 400), "99999999999999999.7",
-		strings.Repeat("\x00", 24), strings.Repeat("\xff", 24), strings.Repeat("\x7f\xf0\x00\x00\x00\x00\x00\x00", 3), strings.Repeat("9", 24)} {
-		server.Do("SET", string(c.Key), v)
+		strings.Repeat("\x00", 32), strings.Repeat("\xff", 32), strings.Repeat("\x7f\xf0\x00\x00\x00\x00\x00\x00", 4), strings.Repeat("9", 56),
+		redis.RecordName(c), redis.RecordName(c) + strings.Repeat("\xff", 24), redis.RecordName(c) + strings.Repeat("\x7f\xf0\x00\x00\x00\x00\x00\x00", 3),
+		strings.Repeat("9", 8) + redis.RecordName(c) + strings.Repeat("9", 40), "9999" + redis.RecordName(c) + strings.Repeat("9", 44)} {
+		server.Do("SET", redis.StoredKey(c), v)
 		if _, err := s.Take(context.Background(), []ratelimiter.Charge{c}); err != nil {
 			t.Errorf("value %.20q: %v", v, err)
 		}
 	}
-	server.Do("DEL", string(c.Key))
-	server.Do("LPUSH", string(c.Key), "a list")
+	server.Do("DEL", redis.StoredKey(c))
+	server.Do("LPUSH", redis.StoredKey(c), "a list")
 	if d, err := s.Take(context.Background(), []ratelimiter.Charge{c}); err != nil || !d.Allowed || d.Limits[0].Remaining != 2 {
 		t.Errorf("a list: %+v, %v", d, err)
 	}

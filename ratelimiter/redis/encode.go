@@ -65,10 +65,7 @@ func (l *lane) encodePlain(j *job) {
 	done := uint32(0)
 	for i := range j.charges {
 		c, h := &j.charges[i], l.homes[i].home
-		head := len(c.Key) - len(h.values)
-		if h.values == "" {
-			head = len(c.Key)
-		}
+		head := len(c.Key) - len(h.values) // all of a key that one counter has
 		p.charges = append(p.charges, planned{limit: c.Limit, cost: c.Cost, head: c.Key[:head], service: len(h.service)})
 		if done>>i&1 == 1 {
 			continue

@@ -40,7 +40,7 @@ local opened = {} -- the keys whose records the general way has
 local decided, refunded, ended -- of the general way
 
 local function generally()
-  decided, refunded, ended = general(keys, rules, asked, stored, now, hold, out, held, held_at, numbers, opened)
+  decided, refunded, ended = general(keys, rules, stored, now, hold, out, held, held_at, numbers, opened)
 end
 
 local formats = {STATE} -- of the records that were met together

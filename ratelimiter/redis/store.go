@@ -51,7 +51,7 @@ func scriptText() string {
 		{"windows_and_logs", "", windowsText, "window_look, window_charge, window_refund, window_reading, window_lease, log_look, log_charge, log_refund, log_reading"},
 		{"distinct_values", "", distinctText, "distinct_look, distinct_charge, distinct_refund, distinct_reading"},
 		{"permits_held", "", concurrencyText, "permit_look, permit_charge, permit_refund, permit_reading"},
-		{"general", "keys, rules, asked, stored, now, hold, out, held, held_at, numbers, opened", generalText, "decided, refunded, ended"},
+		{"general", "keys, rules, stored, now, hold, out, held, held_at, numbers, opened", generalText, "decided, refunded, ended"},
 	} {
 		b.WriteString("local function " + part.name + "(" + part.parameters + ")\n" + part.text + "return " + part.functions + "\nend\n")
 	}
